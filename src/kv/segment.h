@@ -1,0 +1,59 @@
+#pragma once
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <memory_resource>
+#include <span>
+#include <vector>
+
+#include "kv/codec.h"
+#include "kv/rotation.h"
+#include "kv/width.h"
+
+namespace miser::kv {
+
+/// What the vectors of one (layer, KV head, K or V) have in common. Views; the cache owns them.
+struct Side {
+  const Rotation* rotation;
+  std::span<const float> centre;  ///< head_dim; subtracted before the rotation
+  ScaleRule rule;
+};
+
+/// Packed vectors read back as floats, in token order.
+struct Tile {
+  std::size_t n_tokens = 0;
+  bool rotated = false;           ///< rows are R (x - centre); otherwise x itself
+  std::vector<float> rows;        ///< [n_tokens, head_dim]
+  std::vector<float> correction;  ///< [n_tokens]: c * scale^2 of each token (score_correction)
+};
+
+/// Packed vectors of a run of consecutive tokens of one (layer, KV head, K or V), grouped by width: each group
+/// is its scales, then its payloads, in token order. A tag of 3 bits per token gives its width, so ranks in
+/// the tags give both orders and no index is stored. One allocation, exactly as large as its content.
+class Segment {
+ public:
+  static constexpr std::size_t kMaxTokens = 256;
+
+  explicit Segment(std::pmr::memory_resource* memory) : bytes_(memory) {}
+
+  /// Appends widths.size() vectors; `rows` [n, head_dim] are exact, neither centred nor rotated, and every value is a
+  /// binary16 number (so that 16 bits store it exactly). REQUIRES: size() + n <= kMaxTokens.
+  void append(std::span<const Width> widths, std::span<const float> rows, const Side& side);
+
+  /// Reads everything back. The tile is rotated unless every vector has 16 bits.
+  void unpack(const Side& side, Tile& tile) const;
+
+  std::size_t size() const { return n_tokens_; }
+  Width width(std::size_t token) const;
+  /// Number of vectors at each width.
+  const std::array<std::uint16_t, kWidthCount>& counts() const { return counts_; }
+  /// Bytes on the heap: tags, scales and payload.
+  std::size_t heap_bytes() const { return bytes_.capacity(); }
+
+ private:
+  std::size_t n_tokens_ = 0;
+  std::array<std::uint16_t, kWidthCount> counts_{};
+  std::pmr::vector<std::byte> bytes_;
+};
+
+}  // namespace miser::kv

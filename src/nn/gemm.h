@@ -1,0 +1,14 @@
+#pragma once
+#include <cstddef>
+
+namespace miser::nn {
+
+/// Row-major float products on the calling thread alone (oneDNN; a plain loop for a few rows of A).
+/// C [m, n] = alpha * A [m, k] * B^T + beta * C, B [n, k]. `ld*` are row strides in elements.
+void gemm_nt(std::size_t m, std::size_t n, std::size_t k, float alpha, const float* a, std::size_t lda,
+             const float* b, std::size_t ldb, float beta, float* c, std::size_t ldc);
+/// C [m, n] = alpha * A [m, k] * B + beta * C, B [k, n].
+void gemm_nn(std::size_t m, std::size_t n, std::size_t k, float alpha, const float* a, std::size_t lda,
+             const float* b, std::size_t ldb, float beta, float* c, std::size_t ldc);
+
+}  // namespace miser::nn

@@ -1,0 +1,50 @@
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "gguf/file.h"
+#include "nn/thread_pool.h"
+
+namespace miser::nn {
+
+/// A weight matrix [rows, cols] of a GGUF, kept in its own format. Formats with a fast row kernel (Q4_0, Q4_1,
+/// Q8_0, F16) are repacked once: 16 rows lie across the lanes, so that decoding unpacks them in registers.
+/// Others are read in place from the mapped file, which must outlive the matrix.
+class Matrix {
+ public:
+  Matrix() = default;
+  /// Throws Error when a format is unknown. REQUIRES: a 1- or 2-dimensional tensor.
+  explicit Matrix(const gguf::Tensor& tensor);
+
+  std::size_t rows() const { return rows_; }
+  std::size_t cols() const { return cols_; }
+  const gguf::TensorFormat& format() const { return *format_; }
+  /// Bytes read by one matrix-vector product.
+  std::size_t bytes() const;
+
+  /// Dequantises row `row` to cols() floats (token embedding).
+  void row(std::size_t row, std::span<float> out) const;
+
+ private:
+  friend struct MatrixAccess;
+  std::size_t rows_ = 0;
+  std::size_t cols_ = 0;
+  const gguf::TensorFormat* format_ = nullptr;
+  std::span<const std::byte> data_;     ///< row-major blocks in the mapped file
+  std::vector<std::byte> tiles_;        ///< repacked rows, empty for formats without a row kernel
+};
+
+/// One of several products that share their input: y[i, r] = sum_c w[r, c] x[i, c].
+struct Product {
+  const Matrix* w;
+  float* y;  ///< [n, w->rows()], dense
+};
+
+/// Computes all `products` of x [n, cols] in one parallel loop. Small n reads each weight once through the row
+/// kernels; large n unpacks tiles of rows to float and multiplies them with oneDNN. Float throughout.
+/// REQUIRES: all matrices have the same cols().
+void multiply(std::span<const Product> products, const float* x, std::size_t n, ThreadPool& pool);
+
+}  // namespace miser::nn
