@@ -1,0 +1,93 @@
+#pragma once
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <memory_resource>
+#include <span>
+#include <vector>
+
+#include "kv/counting_resource.h"
+#include "kv/rotation.h"
+#include "kv/segment.h"
+
+namespace miser::kv {
+
+struct CacheConfig {
+  std::size_t n_layers = 0;
+  std::size_t n_kv_heads = 0;
+  std::size_t n_heads = 0;
+  std::size_t head_dim = 0;
+  std::size_t context = 0;  ///< most positions the cache will hold
+  std::size_t window = 32;  ///< W: newest tokens that stay exact
+  std::size_t block = 32;   ///< B: tokens are committed in aligned blocks of B; divides Segment::kMaxTokens
+  std::size_t sinks = 4;    ///< first tokens that stay exact for ever
+  ScaleRule scales = ScaleRule::kUnbiased;
+};
+
+/// Fixed vectors subtracted before quantising, [n_layers, n_kv_heads, head_dim] each; empty means zero.
+struct Centres {
+  std::vector<float> k;
+  std::vector<float> v;
+};
+
+/// Packed tokens of one KV head: segment s holds the K and V of positions [256 s, 256 (s + 1)), sinks left out.
+struct PackedHead {
+  std::pmr::vector<Segment> k;
+  std::pmr::vector<Segment> v;
+};
+
+/// The state of one layer between two forward passes. Positions [0, min(sinks, staged_begin)) are sinks,
+/// [sinks, staged_begin) are packed, [staged_begin, n_tokens) are staged: exact, in binary16, not rotated.
+struct LayerCache {
+  std::size_t n_tokens = 0;
+  std::size_t staged_begin = 0;              ///< a multiple of the block
+  std::pmr::vector<std::uint16_t> exact_k;   ///< [n_kv_heads, exact_capacity, head_dim]: sinks, then staged
+  std::pmr::vector<std::uint16_t> exact_v;   ///< the same
+  std::pmr::vector<float> received;          ///< [exact_capacity, n_heads + 2 n_kv_heads]: sums, squares, maxima
+  std::pmr::vector<PackedHead> heads;        ///< [n_kv_heads]
+};
+
+/// The KV cache of one sequence. Exactness goes by position, never by chunk: a block [b, b + B) is read packed
+/// from the query at position t on when b + B + W <= t. See docs/ARCHITECTURE.md.
+class Cache {
+ public:
+  /// `memory` receives every allocation that grows with tokens. Throws Error when the configuration is
+  /// impossible (a block that does not divide a segment, centres of another size).
+  explicit Cache(const CacheConfig& config, Centres centres = {},
+                 std::pmr::memory_resource* memory = std::pmr::new_delete_resource());
+
+  const CacheConfig& config() const { return config_; }
+  std::size_t size() const { return layers_.empty() ? 0 : layers_.back().n_tokens; }
+  void clear();
+
+  /// First position that the query at `position` reads exactly (sinks aside).
+  std::size_t exact_begin(std::size_t position) const;
+  LayerCache& layer(std::size_t index) { return layers_[index]; }
+  const LayerCache& layer(std::size_t index) const { return layers_[index]; }
+  Side key_side(std::size_t layer, std::size_t head) const;
+  Side value_side(std::size_t layer, std::size_t head) const;
+  const Rotation& rotation() const { return rotation_; }
+  /// Rows of `exact_k` and `exact_v` per head, and the row of a position that is a sink or staged.
+  std::size_t exact_rows(const LayerCache& layer) const;
+
+  /// Bytes allocated now and at most so far: payload, scales, tags, staged rows, signals, centres, slack.
+  std::size_t bytes() const { return memory_->bytes(); }
+  std::size_t bytes_peak() const { return memory_->peak(); }
+  /// Bytes that the same tokens take in binary16.
+  std::size_t bytes_f16() const;
+  /// 8 * bytes() / elements; 0 when empty.
+  double bits_per_element() const;
+  /// Vectors at each width; sinks and staged vectors count as 16 bits.
+  std::array<std::uint64_t, kWidthCount> vectors_at() const;
+
+ private:
+  CacheConfig config_;
+  std::unique_ptr<CountingResource> memory_;
+  std::pmr::vector<float> centres_k_;
+  std::pmr::vector<float> centres_v_;
+  Rotation rotation_;
+  std::pmr::vector<LayerCache> layers_;
+};
+
+}  // namespace miser::kv

@@ -1,0 +1,49 @@
+#pragma once
+#include <cstddef>
+#include <span>
+#include <vector>
+
+#include "kv/width.h"
+
+namespace miser::kv {
+
+/// What is known of the vectors of one block of tokens in one layer at the moment they leave the staged window.
+/// Sinks never leave, so a block that begins inside them is shorter.
+struct LeavingBlock {
+  std::size_t layer = 0;
+  std::size_t first_position = 0;
+  std::size_t n_tokens = 0;
+  std::size_t n_heads = 0;
+  std::size_t n_kv_heads = 0;
+  std::size_t head_dim = 0;
+
+  // Attention that each token i received from the queries i + 1 to i + min(window, 32) of this layer. Empty
+  // unless wanted. A query head's group is the KV head it reads: group = n_heads / n_kv_heads.
+  std::span<const float> received;      ///< [n_tokens, n_heads] sum of probabilities
+  std::span<const float> received_sq;   ///< [n_tokens, n_kv_heads] sum of squares, mean over the group
+  std::span<const float> received_max;  ///< [n_tokens, n_kv_heads] maximum over queries and group
+
+  // |x - centre|^2 of each vector. Empty unless wanted.
+  std::span<const float> k_norm2;  ///< [n_tokens, n_kv_heads]
+  std::span<const float> v_norm2;  ///< [n_tokens, n_kv_heads]
+};
+
+/// A width for each K and V vector of a leaving block.
+struct BlockWidths {
+  std::vector<Width> k;  ///< [n_kv_heads, n_tokens]
+  std::vector<Width> v;  ///< [n_kv_heads, n_tokens]
+};
+
+/// Decides how many bits leaving vectors keep. Called once per layer and block, in order of positions within a
+/// layer; never told how vectors are coded.
+class WidthChooser {
+ public:
+  virtual ~WidthChooser() = default;
+  /// Which optional fields of LeavingBlock `choose` reads; only those are computed.
+  virtual bool wants_received() const { return false; }
+  virtual bool wants_norms() const { return false; }
+  /// Fills `widths`, already sized, for `block`.
+  virtual void choose(const LeavingBlock& block, BlockWidths& widths) = 0;
+};
+
+}  // namespace miser::kv

@@ -1,0 +1,29 @@
+#pragma once
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "kv/width_chooser.h"
+#include "policy/signals.h"
+
+namespace miser::policy {
+
+/// A way to spend bits. Numbers in, widths out: a policy never sees the codec.
+class Policy : public kv::WidthChooser {
+ public:
+  /// The canonical text that parse() turns back into this policy.
+  virtual std::string name() const = 0;
+  /// Whether `choose` reads the paper's signals. They need the logits of every token of a block before it leaves,
+  /// so the session then prefills in chunks of one block.
+  virtual bool wants_token_signals() const { return false; }
+};
+
+/// Makes the policy that `spec` names:
+///   f16 | q8 | q4 | q3 | q2 | q1        one width for all
+///   k3v2 (any pair of 1, 2, 3, 4, 8, 16)   one for keys, one for values
+///   random:1=45,2=15,3=15,4=18,8=7[:SEED]  shares in per cent that sum to 100
+///   rule                                a hand-made heuristic on the paper's signals
+/// `history` outlives the policy. Throws UsageError that lists these for anything else.
+std::unique_ptr<Policy> parse(std::string_view spec, const SignalHistory& history);
+
+}  // namespace miser::policy
