@@ -17,30 +17,35 @@ namespace miser::gguf {
 struct Array;
 
 /// A metadata value. Strings and arrays view the mapped file; they live as long as the File.
-using Value = std::variant<std::uint8_t, std::int8_t, std::uint16_t, std::int16_t, std::uint32_t, std::int32_t,
-                           float, bool, std::string_view, Array, std::uint64_t, std::int64_t, double>;
+using Value =
+    std::variant<std::uint8_t, std::int8_t, std::uint16_t, std::int16_t, std::uint32_t, std::int32_t, float,
+                 bool, std::string_view, Array, std::uint64_t, std::int64_t, double>;
 
 /// A homogeneous array. Elements of one size are left in the file; strings are located once.
 struct Array {
-  std::uint32_t element_type = 0;          ///< GGUF value type number
-  std::uint64_t size = 0;                  ///< number of elements
-  std::span<const std::byte> data;         ///< packed elements, unaligned; empty for strings
-  std::vector<std::string_view> strings;   ///< only for arrays of strings
+  std::uint32_t element_type = 0;         ///< GGUF value type number
+  std::uint64_t size = 0;                 ///< number of elements
+  std::span<const std::byte> data;        ///< packed elements, unaligned; empty for strings
+  std::vector<std::string_view> strings;  ///< only for arrays of strings
 };
+
+/// Element i as a Value of the array's type. REQUIRES: i < array.size.
+Value array_element(const Array& array, std::uint64_t i);
 
 struct Tensor {
   std::string_view name;
-  std::vector<std::uint64_t> shape;   ///< GGUF order: shape[0] is the row length and varies fastest
+  std::vector<std::uint64_t> shape;  ///< GGUF order: shape[0] is the row length and varies fastest
   const TensorFormat* format = nullptr;
-  std::span<const std::byte> data;    ///< exactly the tensor's bytes
+  std::span<const std::byte> data;  ///< exactly the tensor's bytes
 
   std::uint64_t cols() const { return shape.empty() ? 1 : shape[0]; }
   /// Product of all dimensions but the first.
   std::uint64_t rows() const;
 };
 
-/// A parsed GGUF v2 or v3 file (spec: docs/gguf.md of ggml). Every length, offset, count and dimension is
-/// checked against the file before it is used; nothing is allocated on the word of the file alone.
+/// A parsed GGUF v2 or v3 file (docs/gguf.md draws it and lists the limits). Every length, offset, count and
+/// dimension is checked against the file before it is used; nothing is allocated on the word of the file
+/// alone.
 class File {
  public:
   /// Maps and parses `path`. Throws Error with "path: field: found X, expected Y".
