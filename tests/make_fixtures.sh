@@ -11,7 +11,7 @@ declare -A generators=([quants]=tests/make_quant_vectors.py [tiny]=tests/make_ti
 
 exec 9<"$out"
 flock 9  # presets share the directory
-sources=$(cat tests/make_fixtures.sh tests/*.py | sha256sum)
+sources=$(find tests -name "*.py" -o -name make_fixtures.sh | sort | xargs sha256sum)
 [ "$(cat "$out/stamp" 2>/dev/null)" != "$sources" ] || exit 0
 
 echo "Making fixtures in $out" >&2
