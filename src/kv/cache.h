@@ -31,8 +31,17 @@ struct Centres {
   std::vector<float> v;
 };
 
-/// Packed tokens of one KV head: segment s holds the K and V of positions [256 s, 256 (s + 1)), sinks left out.
+/// Floats kept per exact token and layer for LeavingBlock::received*: sums per query head, then squares and
+/// maxima per KV head.
+constexpr std::size_t received_stride(const CacheConfig& config) {
+  return config.n_heads + 2 * config.n_kv_heads;
+}
+
+/// Packed tokens of one KV head: segment s holds the K and V of positions [256 s, 256 (s + 1)), sinks left
+/// out.
 struct PackedHead {
+  explicit PackedHead(std::pmr::memory_resource* memory) : k(memory), v(memory) {}
+
   std::pmr::vector<Segment> k;
   std::pmr::vector<Segment> v;
 };
@@ -40,16 +49,31 @@ struct PackedHead {
 /// The state of one layer between two forward passes. Positions [0, min(sinks, staged_begin)) are sinks,
 /// [sinks, staged_begin) are packed, [staged_begin, n_tokens) are staged: exact, in binary16, not rotated.
 struct LayerCache {
+  LayerCache(const CacheConfig& config, std::pmr::memory_resource* memory);
+
+  /// Row of a sink's or staged token's position in the exact arrays: sinks come first, without a gap.
+  std::size_t exact_row(std::size_t position) const;
+  std::size_t exact_rows() const { return exact_row(n_tokens); }
+  /// Makes room for `rows` exact rows per head, and for what they received if asked; keeps no content.
+  void reserve_exact(std::size_t rows, bool with_received);
+
+  std::size_t sinks;
   std::size_t n_tokens = 0;
-  std::size_t staged_begin = 0;              ///< a multiple of the block
-  std::pmr::vector<std::uint16_t> exact_k;   ///< [n_kv_heads, exact_capacity, head_dim]: sinks, then staged
-  std::pmr::vector<std::uint16_t> exact_v;   ///< the same
-  std::pmr::vector<float> received;          ///< [exact_capacity, n_heads + 2 n_kv_heads]: sums, squares, maxima
-  std::pmr::vector<PackedHead> heads;        ///< [n_kv_heads]
+  std::size_t staged_begin = 0;             ///< a multiple of the block
+  std::size_t exact_capacity = 0;           ///< rows per head in the three arrays below
+  std::pmr::vector<std::uint16_t> exact_k;  ///< [n_kv_heads, exact_capacity, head_dim] in binary16
+  std::pmr::vector<std::uint16_t> exact_v;  ///< the same
+  std::pmr::vector<float> received;         ///< [exact_capacity, received_stride(config)], empty if unwanted
+  std::pmr::vector<PackedHead> heads;       ///< [n_kv_heads]
+
+ private:
+  std::size_t row_elements_;
+  std::size_t received_stride_;
+  std::size_t max_rows_;
 };
 
-/// The KV cache of one sequence. Exactness goes by position, never by chunk: a block [b, b + B) is read packed
-/// from the query at position t on when b + B + W <= t. See docs/ARCHITECTURE.md.
+/// The KV cache of one sequence. Exactness goes by position, never by chunk: a block [b, b + B) is read
+/// packed from the query at position t on when b + B + W <= t. See docs/ARCHITECTURE.md.
 class Cache {
  public:
   /// `memory` receives every allocation that grows with tokens. Throws Error when the configuration is
@@ -68,8 +92,6 @@ class Cache {
   Side key_side(std::size_t layer, std::size_t head) const;
   Side value_side(std::size_t layer, std::size_t head) const;
   const Rotation& rotation() const { return rotation_; }
-  /// Rows of `exact_k` and `exact_v` per head, and the row of a position that is a sink or staged.
-  std::size_t exact_rows(const LayerCache& layer) const;
 
   /// Bytes allocated now and at most so far: payload, scales, tags, staged rows, signals, centres, slack.
   std::size_t bytes() const { return memory_->bytes(); }

@@ -7,8 +7,11 @@
 
 namespace miser::kv {
 
-/// What is known of the vectors of one block of tokens in one layer at the moment they leave the staged window.
-/// Sinks never leave, so a block that begins inside them is shorter.
+/// Most queries whose attention is counted as received; a shorter window counts fewer.
+inline constexpr std::size_t kReceivedHorizon = 32;
+
+/// What is known of the vectors of one block of tokens in one layer at the moment they leave the staged
+/// window. Sinks never leave, so a block that begins inside them is shorter.
 struct LeavingBlock {
   std::size_t layer = 0;
   std::size_t first_position = 0;
@@ -17,8 +20,8 @@ struct LeavingBlock {
   std::size_t n_kv_heads = 0;
   std::size_t head_dim = 0;
 
-  // Attention that each token i received from the queries i + 1 to i + min(window, 32) of this layer. Empty
-  // unless wanted. A query head's group is the KV head it reads: group = n_heads / n_kv_heads.
+  // Attention that each token i received from the queries i + 1 to i + min(window, kReceivedHorizon) of this
+  // layer. Empty unless wanted. A query head's group is the KV head it reads: group = n_heads / n_kv_heads.
   std::span<const float> received;      ///< [n_tokens, n_heads] sum of probabilities
   std::span<const float> received_sq;   ///< [n_tokens, n_kv_heads] sum of squares, mean over the group
   std::span<const float> received_max;  ///< [n_tokens, n_kv_heads] maximum over queries and group
@@ -34,8 +37,8 @@ struct BlockWidths {
   std::vector<Width> v;  ///< [n_kv_heads, n_tokens]
 };
 
-/// Decides how many bits leaving vectors keep. Called once per layer and block, in order of positions within a
-/// layer; never told how vectors are coded.
+/// Decides how many bits leaving vectors keep. Called once per layer and block, in order of positions within
+/// a layer; never told how vectors are coded.
 class WidthChooser {
  public:
   virtual ~WidthChooser() = default;

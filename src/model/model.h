@@ -36,7 +36,8 @@ class Model {
   const nn::Matrix& output() const { return output_ ? *output_ : embedding_; }
   const std::vector<float>& output_norm() const { return output_norm_; }
   const LayerWeights& layer(std::size_t index) const { return layers_[index]; }
-  /// Angle per position of each pair of rotated dimensions, llama3 and linear scaling applied: [rope_dim / 2].
+  /// Angle per position of each pair of rotated dimensions, llama3 and linear scaling applied: [rope_dim /
+  /// 2].
   const std::vector<float>& rope_frequencies() const { return rope_frequencies_; }
   /// Weight bytes read to decode one token.
   std::size_t bytes_per_token() const;

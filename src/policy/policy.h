@@ -13,8 +13,8 @@ class Policy : public kv::WidthChooser {
  public:
   /// The canonical text that parse() turns back into this policy.
   virtual std::string name() const = 0;
-  /// Whether `choose` reads the paper's signals. They need the logits of every token of a block before it leaves,
-  /// so the session then prefills in chunks of one block.
+  /// Whether `choose` reads the paper's signals. They need the logits of every token of a block before it
+  /// leaves, so the session then prefills in chunks of one block.
   virtual bool wants_token_signals() const { return false; }
 };
 

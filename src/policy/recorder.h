@@ -8,13 +8,13 @@ namespace miser::policy {
 
 /// What a policy was told of one token and what it decided, averaged over layers and heads.
 struct TokenRecord {
-  bool left = false;          ///< whether the token has left the window; before that only 16 bits are known
-  float bits = 16;            ///< mean nominal width of its K and V vectors
-  float received = 0;         ///< mean over layers and query heads of the attention received
-  float received_sq = 0;      ///< mean over layers and KV heads
-  float received_max = 0;     ///< maximum over layers and heads
-  float k_norm2 = 0;          ///< mean |k - centre|^2
-  float v_norm2 = 0;          ///< mean |v - centre|^2
+  bool left = false;       ///< whether the token has left the window; before that only 16 bits are known
+  float bits = 16;         ///< mean nominal width of its K and V vectors
+  float received = 0;      ///< mean over layers and query heads of the attention received
+  float received_sq = 0;   ///< mean over layers and KV heads
+  float received_max = 0;  ///< maximum over layers and heads
+  float k_norm2 = 0;       ///< mean |k - centre|^2
+  float v_norm2 = 0;       ///< mean |v - centre|^2
 };
 
 /// Stands before a policy and keeps, by position, what passes.

@@ -1,0 +1,125 @@
+#include "kv/cache.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/error.h"
+
+namespace miser::kv {
+namespace {
+
+void check(const CacheConfig& config) {
+  if (config.block == 0 || Segment::kMaxTokens % config.block != 0) {
+    fail_usage("KV block of {} tokens does not divide a segment of {}", config.block, Segment::kMaxTokens);
+  }
+}
+
+void check_centre(const std::vector<float>& centre, std::size_t expected, const char* side) {
+  if (!centre.empty() && centre.size() != expected) {
+    fail("centres of {}: found {} values, expected layers x KV heads x head_dim = {}", side, centre.size(),
+         expected);
+  }
+  if (!std::all_of(centre.begin(), centre.end(), [](float x) { return std::isfinite(x); })) {
+    fail("centres of {}: found a value that is not finite", side);
+  }
+}
+
+}  // namespace
+
+LayerCache::LayerCache(const CacheConfig& config, std::pmr::memory_resource* memory)
+    : sinks(config.sinks),
+      exact_k(memory),
+      exact_v(memory),
+      received(memory),
+      heads(memory),
+      row_elements_(config.n_kv_heads * config.head_dim),
+      received_stride_(received_stride(config)),
+      max_rows_(config.sinks + std::min(config.window + config.block, config.context)) {
+  heads.reserve(config.n_kv_heads);
+  for (std::size_t g = 0; g < config.n_kv_heads; ++g) heads.emplace_back(memory);
+}
+
+std::size_t LayerCache::exact_row(std::size_t position) const {
+  return position < sinks || staged_begin <= sinks ? position : position - staged_begin + sinks;
+}
+
+void LayerCache::reserve_exact(std::size_t rows, bool with_received) {
+  if (rows > exact_capacity) {
+    exact_capacity = std::max(rows, std::min(2 * rows, max_rows_));
+    // Move-assigned rather than resized, so that they are exactly as large as asked for.
+    exact_k = std::pmr::vector<std::uint16_t>(exact_capacity * row_elements_, exact_k.get_allocator());
+    exact_v = std::pmr::vector<std::uint16_t>(exact_capacity * row_elements_, exact_v.get_allocator());
+  }
+  const std::size_t wanted = with_received ? exact_capacity * received_stride_ : 0;
+  if (received.size() != wanted) received = std::pmr::vector<float>(wanted, received.get_allocator());
+}
+
+Cache::Cache(const CacheConfig& config, Centres centres, std::pmr::memory_resource* memory)
+    : config_(config),
+      memory_(std::make_unique<CountingResource>(memory)),
+      centres_k_(memory_.get()),
+      centres_v_(memory_.get()),
+      rotation_(config.head_dim),
+      layers_(memory_.get()) {
+  check(config_);
+  const std::size_t elements = config_.n_layers * config_.n_kv_heads * config_.head_dim;
+  check_centre(centres.k, elements, "keys");
+  check_centre(centres.v, elements, "values");
+  centres_k_.assign(elements, 0.0F);
+  centres_v_.assign(elements, 0.0F);
+  std::copy(centres.k.begin(), centres.k.end(), centres_k_.begin());
+  std::copy(centres.v.begin(), centres.v.end(), centres_v_.begin());
+  clear();
+}
+
+void Cache::clear() {
+  layers_.clear();
+  layers_.reserve(config_.n_layers);
+  for (std::size_t i = 0; i < config_.n_layers; ++i) layers_.emplace_back(config_, memory_.get());
+}
+
+std::size_t Cache::exact_begin(std::size_t position) const {
+  if (position < config_.window) return 0;
+  return (position - config_.window) / config_.block * config_.block;
+}
+
+Side Cache::key_side(std::size_t layer, std::size_t head) const {
+  const std::size_t at = (layer * config_.n_kv_heads + head) * config_.head_dim;
+  return {&rotation_, std::span(centres_k_).subspan(at, config_.head_dim), config_.scales};
+}
+
+Side Cache::value_side(std::size_t layer, std::size_t head) const {
+  const std::size_t at = (layer * config_.n_kv_heads + head) * config_.head_dim;
+  return {&rotation_, std::span(centres_v_).subspan(at, config_.head_dim), config_.scales};
+}
+
+std::size_t Cache::bytes_f16() const {
+  return size() * config_.n_layers * config_.n_kv_heads * config_.head_dim * 2 * sizeof(std::uint16_t);
+}
+
+double Cache::bits_per_element() const {
+  if (size() == 0) return 0;
+  return 16.0 * static_cast<double>(bytes()) / static_cast<double>(bytes_f16());
+}
+
+std::array<std::uint64_t, kWidthCount> Cache::vectors_at() const {
+  std::array<std::uint64_t, kWidthCount> total{};
+  std::uint64_t packed = 0;
+  auto count = [&](const std::pmr::vector<Segment>& segments) {
+    for (const Segment& segment : segments) {
+      packed += segment.size();
+      for (std::size_t w = 0; w < kWidthCount; ++w) total[w] += segment.counts()[w];
+    }
+  };
+  for (const LayerCache& layer : layers_) {
+    for (const PackedHead& head : layer.heads) {
+      count(head.k);
+      count(head.v);
+    }
+  }
+  const std::uint64_t all = 2 * size() * config_.n_layers * config_.n_kv_heads;
+  total[static_cast<std::size_t>(Width::k16)] += all - packed;
+  return total;
+}
+
+}  // namespace miser::kv
