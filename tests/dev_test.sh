@@ -45,7 +45,7 @@ dev missing='' "$repo/dev" build
 expect 0; not_logged '^apt-get'; logged '^cmake --preset release'
 
 dev missing='g++ libfmt-dev' "$repo/dev" build
-expect 0; said 'Installing Debian packages: g++ libfmt-dev$'; logged '^apt-get.* update$'
+expect 0; said 'Installing Debian packages .*: g++ libfmt-dev$'; logged '^apt-get.* update$'
 logged '^apt-get.* install -y --no-install-recommends g++ libfmt-dev$'; not_logged '^sudo'
 
 dev missing='g++' uid=1000 "$repo/dev" build
