@@ -123,8 +123,8 @@ class GgufBuilder {
     return *this;
   }
   GgufBuilder& tensor(std::string_view name, const std::vector<std::uint64_t>& shape,
-                      std::span<const float> values) {
-    return tensor(name, shape, gguf::TensorType::kF32, std::as_bytes(values));
+                      std::span<const float> values, std::optional<std::uint64_t> offset = {}) {
+    return tensor(name, shape, gguf::TensorType::kF32, std::as_bytes(values), offset);
   }
 
   /// Counts to write in place of the true ones.
