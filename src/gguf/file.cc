@@ -22,12 +22,6 @@ constexpr bool kIsInteger = std::is_integral_v<T> && !std::is_same_v<T, bool>;
 template <typename T>
 constexpr bool kIsNumber = std::is_arithmetic_v<T> && !std::is_same_v<T, bool>;
 
-std::string type_name(const Value& value) {
-  const auto* const array = std::get_if<Array>(&value);
-  if (array == nullptr) return std::string(kValueTypeNames[value.index()]);
-  return fmt::format("array of {}", kValueTypeNames[array->element_type]);
-}
-
 [[noreturn]] void fail_type(const File& file, std::string_view key, const Value& found,
                             std::string_view expected) {
   file.fail(fmt::format("key {}: type is {}, expected {}", printable(key), type_name(found), expected));
@@ -53,6 +47,12 @@ bool for_each_number(const Value& value, F&& f) {
 std::uint64_t Tensor::rows() const {
   if (shape.empty()) return 1;
   return std::accumulate(shape.begin() + 1, shape.end(), std::uint64_t{1}, std::multiplies<>());
+}
+
+std::string type_name(const Value& value) {
+  const auto* const array = std::get_if<Array>(&value);
+  if (array == nullptr) return std::string(kValueTypeNames[value.index()]);
+  return fmt::format("array of {}", kValueTypeNames[array->element_type]);
 }
 
 Value array_element(const Array& array, std::uint64_t i) {

@@ -29,6 +29,8 @@ struct Array {
   std::vector<std::string_view> strings;  ///< only for arrays of strings
 };
 
+/// "u32", "array of string": what messages and listings call the type.
+std::string type_name(const Value& value);
 /// Element i as a Value of the array's type. REQUIRES: i < array.size.
 Value array_element(const Array& array, std::uint64_t i);
 
