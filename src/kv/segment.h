@@ -27,17 +27,25 @@ struct Tile {
   std::vector<float> correction;  ///< [n_tokens]: c * scale^2 of each token (score_correction)
 };
 
-/// Packed vectors of a run of consecutive tokens of one (layer, KV head, K or V), grouped by width: each group
-/// is its scales, then its payloads, in token order. A tag of 3 bits per token gives its width, so ranks in
-/// the tags give both orders and no index is stored. One allocation, exactly as large as its content.
+/// Packed vectors of a run of consecutive tokens of one (layer, KV head, K or V), grouped by width: each
+/// group is its scales, then its payloads, in token order. A tag of 3 bits per token gives its width, so
+/// ranks in the tags give both orders and no index is stored. One allocation, exactly as large as its
+/// content, drawn in docs/cache-layout.md. Every call on one segment must pass the same side.
 class Segment {
  public:
   static constexpr std::size_t kMaxTokens = 256;
 
   explicit Segment(std::pmr::memory_resource* memory) : bytes_(memory) {}
+  // A copy would silently allocate from the default memory resource.
+  Segment(const Segment&) = delete;
+  Segment& operator=(const Segment&) = delete;
+  Segment(Segment&&) = default;
+  Segment& operator=(Segment&&) = default;
+  ~Segment() = default;
 
-  /// Appends widths.size() vectors; `rows` [n, head_dim] are exact, neither centred nor rotated, and every value is a
-  /// binary16 number (so that 16 bits store it exactly). REQUIRES: size() + n <= kMaxTokens.
+  /// Appends widths.size() vectors; `rows` [n, head_dim] are exact, neither centred nor rotated, and every
+  /// value is a binary16 number (so that 16 bits store it exactly). The bytes do not depend on how many calls
+  /// bring the tokens. REQUIRES: size() + n <= kMaxTokens.
   void append(std::span<const Width> widths, std::span<const float> rows, const Side& side);
 
   /// Reads everything back. The tile is rotated unless every vector has 16 bits.
@@ -49,6 +57,8 @@ class Segment {
   const std::array<std::uint16_t, kWidthCount>& counts() const { return counts_; }
   /// Bytes on the heap: tags, scales and payload.
   std::size_t heap_bytes() const { return bytes_.capacity(); }
+  /// Those bytes; valid until the next append.
+  std::span<const std::byte> bytes() const { return bytes_; }
 
  private:
   std::size_t n_tokens_ = 0;

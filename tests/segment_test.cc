@@ -1,0 +1,266 @@
+#include "kv/segment.h"
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <fstream>
+#include <random>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "kv/counting_resource.h"
+#include "nn/ops.h"
+
+namespace miser::kv {
+namespace {
+
+/// Everything a Side points to. The centre is binary16 noise.
+struct OwnedSide {
+  explicit OwnedSide(std::size_t head_dim, ScaleRule scale_rule = ScaleRule::kUnbiased, bool centred = true)
+      : rotation(head_dim), centre(head_dim), rule(scale_rule) {
+    if (!centred) return;
+    for (std::size_t i = 0; i < head_dim; ++i) centre[i] = static_cast<float>(i % 7) - 3;
+  }
+  Side side() const { return {&rotation, centre, rule}; }
+
+  Rotation rotation;
+  std::vector<float> centre;
+  ScaleRule rule;
+};
+
+/// Random binary16 numbers.
+std::vector<float> random_rows(std::mt19937& generator, std::size_t n) {
+  std::normal_distribution<float> normal(0, 2);
+  std::vector<float> x(n);
+  for (float& value : x) value = normal(generator);
+  std::vector<std::uint16_t> halves(n);
+  nn::f32_to_f16(x, halves);
+  nn::f16_to_f32(halves, x);
+  return x;
+}
+
+std::vector<Width> random_widths(std::mt19937& generator, std::size_t n) {
+  std::uniform_int_distribution<std::size_t> any(0, kWidthCount - 1);
+  std::vector<Width> widths(n);
+  for (Width& width : widths) width = kAllWidths[any(generator)];
+  return widths;
+}
+
+std::vector<float> rotated(std::span<const float> row, const OwnedSide& owner) {
+  std::vector<float> x(row.begin(), row.end());
+  for (std::size_t i = 0; i < x.size(); ++i) x[i] -= owner.centre[i];
+  owner.rotation.apply(x);
+  return x;
+}
+
+/// What a tile must hold for one vector: the codec's answer for that vector alone.
+struct Expected {
+  Expected(Width width, std::span<const float> row, const OwnedSide& owner) : y(rotated(row, owner)) {
+    if (width == Width::k16) return;
+    std::vector<std::byte> payload(payload_bytes(width, row.size()));
+    const std::uint16_t half = encode(width, y, owner.rule, payload);
+    float scale = 0;
+    nn::f16_to_f32(std::span(&half, 1), std::span(&scale, 1));
+    decode(width, payload, scale, y);
+    correction = score_correction(width, owner.rule) * scale * scale;
+  }
+  std::vector<float> y;
+  float correction = 0;
+};
+
+std::vector<std::byte> copy_of(std::span<const std::byte> bytes) {
+  return {bytes.begin(), bytes.end()};
+}
+
+/// A segment beside the plain list of what was put into it.
+class Model {
+ public:
+  Model(std::size_t head_dim, ScaleRule rule, unsigned seed)
+      : owner_(head_dim, rule), generator_(seed), segment_(&memory_) {}
+
+  void append(std::size_t n) {
+    const auto widths = random_widths(generator_, n);
+    const auto rows = random_rows(generator_, n * head_dim());
+    segment_.append(widths, rows, owner_.side());
+    widths_.insert(widths_.end(), widths.begin(), widths.end());
+    rows_.insert(rows_.end(), rows.begin(), rows.end());
+  }
+
+  void check() {
+    ASSERT_EQ(segment_.size(), widths_.size());
+    Tile tile;
+    segment_.unpack(owner_.side(), tile);
+    ASSERT_EQ(tile.n_tokens, widths_.size());
+    ASSERT_EQ(tile.rows.size(), rows_.size());
+    ASSERT_EQ(tile.correction.size(), widths_.size());
+    for (std::size_t t = 0; t < widths_.size(); ++t) check_token(t, tile);
+    check_bytes();
+  }
+
+ private:
+  std::size_t head_dim() const { return owner_.centre.size(); }
+
+  void check_token(std::size_t t, const Tile& tile) {
+    EXPECT_EQ(segment_.width(t), widths_[t]);
+    const auto row = std::span(rows_).subspan(t * head_dim(), head_dim());
+    const auto got = std::span(tile.rows).subspan(t * head_dim(), head_dim());
+    const Expected expected(widths_[t], row, owner_);
+    EXPECT_EQ(tile.correction[t], expected.correction);
+    const auto wanted = tile.rotated ? std::span<const float>(expected.y) : row;
+    EXPECT_TRUE(std::equal(got.begin(), got.end(), wanted.begin())) << "token " << t;
+  }
+
+  void check_bytes() {
+    std::array<std::uint16_t, kWidthCount> counts{};
+    std::size_t bytes = 3 * ((widths_.size() + 7) / 8);
+    for (const Width width : widths_) {
+      ++counts[static_cast<std::size_t>(width)];
+      bytes += width == Width::k16 ? 2 * head_dim() : 2 + (head_dim() + 7) / 8 * bits(width);
+    }
+    EXPECT_EQ(segment_.counts(), counts);
+    EXPECT_EQ(segment_.heap_bytes(), bytes);
+    EXPECT_EQ(memory_.bytes(), bytes) << "what the memory resource handed out";
+  }
+
+  OwnedSide owner_;
+  std::mt19937 generator_;
+  CountingResource memory_{std::pmr::new_delete_resource()};
+  Segment segment_;
+  std::vector<Width> widths_;
+  std::vector<float> rows_;
+};
+
+TEST(Segment, RandomAppendsReadBackAsTheCodecAloneWouldGive) {
+  for (const std::size_t head_dim : {2, 8, 48, 64, 80, 100}) {
+    for (unsigned seed = 0; seed < 4; ++seed) {
+      SCOPED_TRACE(fmt::format("head_dim {}, seed {}", head_dim, seed));
+      std::mt19937 generator(seed);
+      Model model(head_dim, seed % 2 == 0 ? ScaleRule::kUnbiased : ScaleRule::kLeastSquares, seed);
+      model.check();
+      for (std::size_t left = Segment::kMaxTokens; left > 0;) {
+        const std::size_t n =
+            std::uniform_int_distribution<std::size_t>(0, std::min<std::size_t>(left, 40))(generator);
+        model.append(n);
+        model.check();
+        left -= n;
+      }
+    }
+  }
+}
+
+TEST(Segment, BytesDoNotDependOnHowManyCallsBringTheTokens) {
+  constexpr std::size_t kHeadDim = 20;
+  const OwnedSide owner(kHeadDim);
+  std::mt19937 generator(1);
+  const auto widths = random_widths(generator, Segment::kMaxTokens);
+  const auto rows = random_rows(generator, widths.size() * kHeadDim);
+  Segment whole(std::pmr::new_delete_resource());
+  whole.append(widths, rows, owner.side());
+  for (const std::size_t step : {1, 7, 32, 100}) {
+    Segment pieces(std::pmr::new_delete_resource());
+    for (std::size_t t = 0; t < widths.size(); t += step) {
+      const std::size_t n = std::min(step, widths.size() - t);
+      pieces.append(std::span(widths).subspan(t, n), std::span(rows).subspan(t * kHeadDim, n * kHeadDim),
+                    owner.side());
+    }
+    EXPECT_EQ(copy_of(pieces.bytes()), copy_of(whole.bytes())) << step;
+  }
+}
+
+TEST(Segment, OfSixteenBitsAloneGivesTheRowsThemselves) {
+  const OwnedSide owner(64);
+  std::mt19937 generator(2);
+  const auto rows = random_rows(generator, 5 * 64);
+  Segment segment(std::pmr::new_delete_resource());
+  segment.append(std::vector<Width>(5, Width::k16), rows, owner.side());
+  Tile tile;
+  segment.unpack(owner.side(), tile);
+  EXPECT_FALSE(tile.rotated);
+  EXPECT_EQ(tile.rows, rows);
+  segment.append(std::vector<Width>(1, Width::k8), random_rows(generator, 64), owner.side());
+  segment.unpack(owner.side(), tile);
+  EXPECT_TRUE(tile.rotated);
+}
+
+TEST(Segment, EmptyTakesNoMemory) {
+  CountingResource memory(std::pmr::new_delete_resource());
+  const OwnedSide owner(64);
+  Segment segment(&memory);
+  segment.append({}, {}, owner.side());
+  EXPECT_EQ(memory.peak(), 0u);
+  Tile tile;
+  tile.rows.resize(3);
+  segment.unpack(owner.side(), tile);
+  EXPECT_EQ(tile.n_tokens, 0u);
+  EXPECT_TRUE(tile.rows.empty());
+}
+
+TEST(Segment, MovesKeepTheMemoryResource) {
+  CountingResource memory(std::pmr::new_delete_resource());
+  const OwnedSide owner(8);
+  std::mt19937 generator(3);
+  std::pmr::vector<Segment> segments(&memory);
+  for (int i = 0; i < 9; ++i) {
+    segments.emplace_back(&memory);
+    segments.back().append(std::vector<Width>(4, Width::k4), random_rows(generator, 32), owner.side());
+  }
+  EXPECT_EQ(memory.bytes(),
+            segments.capacity() * sizeof(Segment) + segments.size() * segments[0].heap_bytes());
+}
+
+/// The worked example of docs/cache-layout.md: table rows "| token | bits | vector |" and byte lines "offset:
+/// hex".
+struct WorkedExample {
+  WorkedExample() {
+    std::ifstream file(MISER_SOURCE_DIR "/docs/cache-layout.md");
+    EXPECT_TRUE(file) << "docs/cache-layout.md is missing";
+    for (std::string line; std::getline(file, line);) {
+      if (line.starts_with("| ") && std::isdigit(line[2]) != 0) read_token(line);
+      if (line.starts_with("    0x")) read_bytes(line.substr(line.find(':') + 1));
+    }
+  }
+
+  void read_token(std::string line) {
+    std::replace(line.begin(), line.end(), '|', ' ');
+    std::istringstream in(line);
+    std::size_t token = 0;
+    int width_bits = 0;
+    in >> token >> width_bits;
+    EXPECT_EQ(token, widths.size());
+    widths.push_back(
+        *std::find_if(kAllWidths.begin(), kAllWidths.end(), [&](Width w) { return bits(w) == width_bits; }));
+    for (float value = 0; in >> value;) vectors.push_back(value);
+  }
+
+  void read_bytes(const std::string& text) {
+    std::istringstream in(text);
+    for (std::string word; in >> word && word != ";";)
+      bytes.push_back(static_cast<std::byte>(std::stoi(word, nullptr, 16)));
+  }
+
+  std::vector<Width> widths;
+  std::vector<float> vectors;  ///< [n, 4]; centred and rotated but at 16 bits
+  std::vector<std::byte> bytes;
+};
+
+TEST(Segment, BytesAreThoseOfTheWorkedExampleInTheDocumentation) {
+  constexpr std::size_t kHeadDim = 4;  // R is H / 2: whole numbers come back exactly
+  const WorkedExample example;
+  ASSERT_EQ(example.vectors.size(), example.widths.size() * kHeadDim);
+  const OwnedSide owner(kHeadDim, ScaleRule::kUnbiased, false);
+  auto rows = example.vectors;
+  for (std::size_t t = 0; t < example.widths.size(); ++t) {
+    if (example.widths[t] != Width::k16)
+      owner.rotation.invert(std::span(rows).subspan(t * kHeadDim, kHeadDim));
+  }
+  Segment segment(std::pmr::new_delete_resource());
+  segment.append(example.widths, rows, owner.side());
+  std::string hex;
+  for (const std::byte b : segment.bytes()) hex += fmt::format("{:02X} ", std::to_integer<int>(b));
+  EXPECT_EQ(copy_of(segment.bytes()), example.bytes) << hex;
+}
+
+}  // namespace
+}  // namespace miser::kv
