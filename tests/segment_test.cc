@@ -91,6 +91,7 @@ class Model {
   void check() {
     ASSERT_EQ(segment_.size(), widths_.size());
     Tile tile;
+    tile.correction.assign(Segment::kMaxTokens, 7);  // as left by another segment
     segment_.unpack(owner_.side(), tile);
     ASSERT_EQ(tile.n_tokens, widths_.size());
     ASSERT_EQ(tile.rows.size(), rows_.size());

@@ -65,9 +65,10 @@ void Segment::append(std::span<const Width> widths, std::span<const float> rows,
 
   std::vector<float> row(head_dim);
   std::vector<std::uint16_t> halves;
+  auto ranks = counts_;
   for (std::size_t i = 0; i < widths.size(); ++i) {
     const auto w = static_cast<std::size_t>(widths[i]);
-    const std::size_t rank = counts_[w]++;
+    const std::size_t rank = ranks[w]++;
     std::byte* const payload = bytes.data() + layout.payloads[w] + rank * layout.payload_size[w];
     std::copy_n(rows.begin() + i * head_dim, head_dim, row.begin());
     set_tag(bytes.data(), n_tokens, n_tokens_ + i, widths[i]);
@@ -80,6 +81,7 @@ void Segment::append(std::span<const Width> widths, std::span<const float> rows,
     std::memcpy(bytes.data() + layout.scales[w] + rank * sizeof(scale), &scale, sizeof(scale));
   }
   n_tokens_ = n_tokens;
+  counts_ = counts;
   bytes_ = std::move(bytes);
 }
 
