@@ -9,12 +9,19 @@
 #include <fstream>
 #include <iterator>
 #include <limits>
+#include <ostream>
 #include <string>
 #include <vector>
 
 #include "gguf/half.h"
 
 namespace miser::gguf {
+
+/// How GoogleTest prints the parameter of a test.
+static void PrintTo(const TensorFormat& format, std::ostream* out) {  // NOLINT(readability-identifier-naming)
+  *out << format.name;
+}
+
 namespace {
 
 /// Random blocks of one format and their floats by the `gguf` package; layout in make_quant_vectors.py.
