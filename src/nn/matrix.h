@@ -2,16 +2,17 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
-#include <vector>
 
 #include "gguf/file.h"
 #include "nn/thread_pool.h"
+#include "nn/tiles.h"
 
 namespace miser::nn {
 
-/// A weight matrix [rows, cols] of a GGUF, kept in its own format. Formats with a fast row kernel (Q4_0, Q4_1,
-/// Q8_0, F16) are repacked once: 16 rows lie across the lanes, so that decoding unpacks them in registers.
-/// Others are read in place from the mapped file, which must outlive the matrix.
+/// A weight matrix [rows, cols] of a GGUF, kept in its own format. Formats with a fast row kernel (Q4_0,
+/// Q4_1, Q8_0, F16) are repacked once: 16 rows lie across the lanes (nn/tiles.h), so that decoding unpacks
+/// them in registers. Others, and single rows of all, are read in place from the mapped file, which must
+/// outlive the matrix.
 class Matrix {
  public:
   Matrix() = default;
@@ -28,12 +29,13 @@ class Matrix {
   void row(std::size_t row, std::span<float> out) const;
 
  private:
-  friend struct MatrixAccess;
+  friend struct MatrixTiles;
   std::size_t rows_ = 0;
   std::size_t cols_ = 0;
   const gguf::TensorFormat* format_ = nullptr;
-  std::span<const std::byte> data_;     ///< row-major blocks in the mapped file
-  std::vector<std::byte> tiles_;        ///< repacked rows, empty for formats without a row kernel
+  std::span<const std::byte> data_;  ///< row-major blocks in the mapped file
+  TileKind tile_kind_ = TileKind::kNone;
+  AlignedBytes tiles_;  ///< repacked rows, null for formats without a row kernel
 };
 
 /// One of several products that share their input: y[i, r] = sum_c w[r, c] x[i, c].
@@ -42,8 +44,8 @@ struct Product {
   float* y;  ///< [n, w->rows()], dense
 };
 
-/// Computes all `products` of x [n, cols] in one parallel loop. Small n reads each weight once through the row
-/// kernels; large n unpacks tiles of rows to float and multiplies them with oneDNN. Float throughout.
+/// Computes all `products` of x [n, cols] in one parallel loop. Small n reads each weight once through the
+/// row kernels; large n unpacks tiles of rows to float and multiplies them with oneDNN. Float throughout.
 /// REQUIRES: all matrices have the same cols().
 void multiply(std::span<const Product> products, const float* x, std::size_t n, ThreadPool& pool);
 

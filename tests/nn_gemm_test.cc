@@ -1,0 +1,97 @@
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <random>
+#include <vector>
+
+#include "nn/gemm.h"
+#include "nn_targets.h"
+
+namespace miser::nn {
+namespace {
+
+struct Case {
+  std::size_t m, n, k;
+  float alpha, beta;
+  bool transposed;  // B is [n, k]
+};
+
+constexpr std::size_t kPadding = 3;  // row strides exceed the widths by so much
+
+std::vector<float> random_floats(std::size_t size, unsigned seed) {
+  std::mt19937 random(seed);
+  std::normal_distribution<float> normal;
+  std::vector<float> values(size);
+  for (auto& value : values) value = normal(random);
+  return values;
+}
+
+void check(const Case& t) {
+  const std::size_t lda = t.k + kPadding;
+  const std::size_t ldb = (t.transposed ? t.k : t.n) + kPadding;
+  const std::size_t ldc = t.n + kPadding;
+  const auto a = random_floats(t.m * lda, 1);
+  const auto b = random_floats((t.transposed ? t.n : t.k) * ldb + kPadding, 2);
+  const auto before = t.beta == 0.0F ? std::vector<float>(t.m * ldc, std::numeric_limits<float>::quiet_NaN())
+                                     : random_floats(t.m * ldc, 3);
+  auto c = before;
+  (t.transposed ? gemm_nt : gemm_nn)(t.m, t.n, t.k, t.alpha, a.data(), lda, b.data(), ldb, t.beta, c.data(),
+                                     ldc);
+
+  for (std::size_t i = 0; i < t.m; ++i) {
+    for (std::size_t j = 0; j < ldc; ++j) {
+      const float old = before[i * ldc + j];
+      if (j >= t.n) {
+        EXPECT_TRUE(std::isnan(old) ? std::isnan(c[i * ldc + j]) : c[i * ldc + j] == old)
+            << "padding was written";
+        continue;
+      }
+      double sum = 0;
+      double magnitude = 0;
+      for (std::size_t p = 0; p < t.k; ++p) {
+        const double product =
+            static_cast<double>(a[i * lda + p]) * (t.transposed ? b[j * ldb + p] : b[p * ldb + j]);
+        sum += product;
+        magnitude += std::abs(product);
+      }
+      const double kept = t.beta == 0.0F ? 0.0 : static_cast<double>(t.beta) * old;
+      // k roundings of sums that never exceed the magnitude, and a few of alpha and beta.
+      const double bound = std::numeric_limits<float>::epsilon() * static_cast<double>(t.k + 4) *
+                           (std::abs(t.alpha) * magnitude + std::abs(kept));
+      ASSERT_NEAR(c[i * ldc + j], t.alpha * sum + kept, bound)
+          << "m " << t.m << " n " << t.n << " k " << t.k << " beta " << t.beta << " nt " << t.transposed;
+    }
+  }
+}
+
+void check_all(const std::vector<std::size_t>& heights) {
+  for (const std::size_t m : heights) {
+    for (const std::size_t n : {1, 3, 4, 64, 101}) {
+      for (const std::size_t k : {0, 1, 5, 64, 150}) {
+        for (const bool transposed : {false, true}) {
+          check({m, n, k, 1.0F, 0.0F, transposed});
+          check({m, n, k, 0.125F, 1.5F, transposed});
+        }
+      }
+    }
+  }
+}
+
+TEST(Gemm, FewRowsEqualADoubleLoopOnEveryTarget) {
+  for_each_target([] { check_all({1, 3, 4}); });
+}
+
+TEST(Gemm, ManyRowsEqualADoubleLoop) {
+  check_all({5, 8, 33, 130});
+}
+
+TEST(Gemm, EmptyResultsAreNoOps) {
+  float c = 7.0F;
+  gemm_nt(0, 1, 1, 1.0F, nullptr, 1, nullptr, 1, 0.0F, &c, 1);
+  gemm_nn(1, 0, 1, 1.0F, nullptr, 1, nullptr, 1, 0.0F, &c, 1);
+  EXPECT_EQ(c, 7.0F);
+}
+
+}  // namespace
+}  // namespace miser::nn
