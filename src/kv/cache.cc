@@ -43,6 +43,24 @@ std::size_t LayerCache::exact_row(std::size_t position) const {
   return position < sinks || staged_begin <= sinks ? position : position - staged_begin + sinks;
 }
 
+void LayerCache::copy_tokens(const LayerCache& other) {
+  n_tokens = other.n_tokens;
+  staged_begin = other.staged_begin;
+  exact_capacity = other.exact_capacity;
+  exact_k = other.exact_k;
+  exact_v = other.exact_v;
+  received = other.received;
+  auto copy = [](const std::pmr::vector<Segment>& from, std::pmr::vector<Segment>& to) {
+    to.clear();
+    to.reserve(from.size());
+    for (const Segment& segment : from) to.emplace_back(segment, to.get_allocator().resource());
+  };
+  for (std::size_t g = 0; g < heads.size(); ++g) {
+    copy(other.heads[g].k, heads[g].k);
+    copy(other.heads[g].v, heads[g].v);
+  }
+}
+
 void LayerCache::reserve_exact(std::size_t rows, bool with_received) {
   if (rows > exact_capacity) {
     exact_capacity = std::max(rows, std::min(2 * rows, max_rows_));
@@ -76,6 +94,10 @@ void Cache::clear() {
   layers_.clear();
   layers_.reserve(config_.n_layers);
   for (std::size_t i = 0; i < config_.n_layers; ++i) layers_.emplace_back(config_, memory_.get());
+}
+
+void Cache::copy_tokens(const Cache& other) {
+  for (std::size_t i = 0; i < layers_.size(); ++i) layers_[i].copy_tokens(other.layers_[i]);
 }
 
 std::size_t Cache::exact_begin(std::size_t position) const {

@@ -51,6 +51,9 @@ struct PackedHead {
 struct LayerCache {
   LayerCache(const CacheConfig& config, std::pmr::memory_resource* memory);
 
+  /// Takes over the tokens of `other`, which keeps them.
+  void copy_tokens(const LayerCache& other);
+
   /// Row of a sink's or staged token's position in the exact arrays: sinks come first, without a gap.
   std::size_t exact_row(std::size_t position) const;
   std::size_t exact_rows() const { return exact_row(n_tokens); }
@@ -84,6 +87,8 @@ class Cache {
   const CacheConfig& config() const { return config_; }
   std::size_t size() const { return layers_.empty() ? 0 : layers_.back().n_tokens; }
   void clear();
+  /// Takes over the tokens of `other`, which keeps them. REQUIRES: the same configuration and centres.
+  void copy_tokens(const Cache& other);
 
   /// First position that the query at `position` reads exactly (sinks aside).
   std::size_t exact_begin(std::size_t position) const;

@@ -36,6 +36,9 @@ class Segment {
   static constexpr std::size_t kMaxTokens = 256;
 
   explicit Segment(std::pmr::memory_resource* memory) : bytes_(memory) {}
+  /// A copy of `other` in `memory`.
+  Segment(const Segment& other, std::pmr::memory_resource* memory)
+      : n_tokens_(other.n_tokens_), counts_(other.counts_), bytes_(other.bytes_, memory) {}
   // A copy would silently allocate from the default memory resource.
   Segment(const Segment&) = delete;
   Segment& operator=(const Segment&) = delete;

@@ -32,6 +32,7 @@ class Recorder final : public kv::WidthChooser {
   /// The record of `position`, a default one while it is exact.
   TokenRecord at(std::size_t position) const;
   void clear() { tokens_.clear(); }
+  void copy_tokens(const Recorder& other) { tokens_ = other.tokens_; }
 
  private:
   Policy& policy_;

@@ -86,4 +86,12 @@ void Session::clear() {
   tokens_.clear();
 }
 
+void Session::copy_tokens(const Session& other) {
+  cache_.copy_tokens(other.cache_);
+  history_ = other.history_;
+  rarity_ = other.rarity_;
+  if (recorder_) recorder_->copy_tokens(*other.recorder_);
+  tokens_ = other.tokens_;
+}
+
 }  // namespace miser

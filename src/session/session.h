@@ -44,6 +44,9 @@ class Session {
   void feed_all(std::span<const std::int32_t> tokens, const OnLogits& on_logits);
   /// Forgets everything.
   void clear();
+  /// Becomes a copy of what `other` was fed, to go on from a shared beginning. REQUIRES: the same model and
+  /// options.
+  void copy_tokens(const Session& other);
 
   std::size_t size() const { return cache_.size(); }
   std::size_t context() const { return cache_.config().context; }
