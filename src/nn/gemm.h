@@ -3,8 +3,9 @@
 
 namespace miser::nn {
 
-/// Row-major float products on the calling thread alone (oneDNN; a plain loop for a few rows of A).
+/// Row-major float products on the calling thread alone (oneDNN).
 /// C [m, n] = alpha * A [m, k] * B^T + beta * C, B [n, k]. `ld*` are row strides in elements.
+/// C is not read when beta is 0; k = 0 leaves beta * C.
 void gemm_nt(std::size_t m, std::size_t n, std::size_t k, float alpha, const float* a, std::size_t lda,
              const float* b, std::size_t ldb, float beta, float* c, std::size_t ldc);
 /// C [m, n] = alpha * A [m, k] * B + beta * C, B [k, n].
