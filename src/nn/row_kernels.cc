@@ -121,10 +121,10 @@ HWY_NOINLINE void multiply_inputs(const std::byte* tile, const Inputs& in, std::
   }
 }
 
+/// Passes over the weights serve up to 4 rows of x: their 8 chains and 4 totals fit 16 registers.
 template <class Block>
 void multiply_block_tile(const std::byte* tile, const Inputs& in, std::size_t rows, float* y,
                          std::size_t ldy) {
-  static_assert(kMaxInputs == 4);
   std::size_t i = 0;
   for (; i + 4 <= in.n; i += 4) multiply_inputs<Block, 4>(tile, in, i, rows, y, ldy);
   if (i + 2 <= in.n) {

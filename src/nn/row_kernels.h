@@ -5,9 +5,6 @@
 
 namespace miser::nn {
 
-/// Rows of x that share one pass over the weights: with 8 accumulators, 4 of them fit any register file.
-inline constexpr std::size_t kMaxInputs = 4;
-
 /// The inputs of a product: x [n, cols], and sums [n, cols / 32] of its blocks for formats with an offset.
 struct Inputs {
   const float* x;
