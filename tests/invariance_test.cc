@@ -1,0 +1,226 @@
+// How a text is cut into chunks changes nothing: DESIGN's "exactness goes by position". A property test over
+// random texts, tiny models, policies, windows and blocks. MISER_TEST_SEED repeats a failure.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <memory>
+#include <random>
+
+#include "compare.h"
+#include "model/model.h"
+#include "nn/thread_pool.h"
+#include "policy/rule.h"
+#include "session/session.h"
+#include "tiny_model.h"
+
+namespace miser {
+namespace {
+
+using test::difference;
+using test::Spread;
+using test::TinyModel;
+
+std::uint64_t seed() {
+  static const std::uint64_t value = [] {
+    const char* given = std::getenv("MISER_TEST_SEED");
+    const std::uint64_t chosen =
+        given != nullptr ? std::strtoull(given, nullptr, 10) : std::random_device{}();
+    std::printf("MISER_TEST_SEED=%llu\n", static_cast<unsigned long long>(chosen));
+    return chosen;
+  }();
+  return value;
+}
+
+/// What a session shows of a text.
+struct Pass {
+  std::vector<float> logits;      ///< [n, n_vocab]
+  std::vector<float> bits;        ///< [n]
+  policy::SignalHistory signals;  ///< [n]
+  std::array<std::uint64_t, kv::kWidthCount> vectors_at{};
+  std::size_t bytes = 0;
+};
+
+/// A model, a text and all of a session's options but the batch.
+struct Case {
+  const TinyModel* tiny = nullptr;
+  const Model* model = nullptr;
+  std::vector<std::int32_t> tokens;
+  SessionOptions options;
+
+  std::string describe() const {
+    return options.kv + ", window " + std::to_string(options.kv_window) + ", block " +
+           std::to_string(options.kv_block) + ", " + tiny->name + ", " + std::to_string(tokens.size()) +
+           " tokens, seed " + std::to_string(seed());
+  }
+};
+
+Pass finish(const Session& session, std::vector<float> logits) {
+  Pass pass{std::move(logits), {}, session.signals(), session.cache().vectors_at(), session.cache().bytes()};
+  for (std::size_t i = 0; i < session.size(); ++i) pass.bits.push_back(session.record()->at(i).bits);
+  return pass;
+}
+
+/// Prefill in chunks of at most `batch` tokens.
+Pass prefill(const Case& c, nn::ThreadPool& pool, std::size_t batch) {
+  SessionOptions options = c.options;
+  options.batch = batch;
+  Session session(*c.model, pool, options);
+  auto logits = test::all_logits(session, c.tokens);
+  return finish(session, std::move(logits));
+}
+
+/// Token by token, as in decoding.
+Pass decode(const Case& c, nn::ThreadPool& pool) {
+  Session session(*c.model, pool, c.options);
+  std::vector<float> all;
+  for (const std::int32_t token : c.tokens) {
+    const auto logits = session.feed({&token, 1});
+    all.insert(all.end(), logits.begin(), logits.end());
+  }
+  return finish(session, std::move(all));
+}
+
+/// A prompt in chunks, then single tokens, then another chunk: as in a chat.
+Pass chat(const Case& c, nn::ThreadPool& pool) {
+  Session session(*c.model, pool, c.options);
+  std::vector<float> all;
+  const std::size_t n = c.tokens.size();
+  const std::span<const std::int32_t> tokens = c.tokens;
+  auto feed = [&](std::size_t first, std::size_t last) {
+    const auto logits = test::all_logits(session, tokens.subspan(first, last - first));
+    all.insert(all.end(), logits.begin(), logits.end());
+  };
+  feed(0, n / 2);
+  for (std::size_t i = n / 2; i < n / 2 + 20; ++i) feed(i, i + 1);
+  feed(n / 2 + 20, n);
+  return finish(session, std::move(all));
+}
+
+/// Whether float rounding may decide the rule's width of the token at `position`.
+bool near_threshold(const policy::TokenSignals& signals, std::size_t position) {
+  using policy::Rule;
+  const float peakedness = signals.attention_variance * static_cast<float>(position + 1);
+  return std::abs(signals.entropy - Rule::kHighEntropy) < 0.05F ||
+         std::abs(signals.confidence - Rule::kLowConfidence) < 0.01F ||
+         std::abs(signals.rarity - Rule::kHighRarity) < 1e-5F || std::abs(peakedness - Rule::kPeaked) < 0.01F;
+}
+
+/// A wrong set of packed tokens changes a logit about as much as the policy does itself (`effect`, the
+/// distance from exact logits); float rounding and the flips of compare.h change it by far less. `rounding`
+/// is what binary16 does, for policies that quantise little or nothing. tests/attention_test.cc has the case
+/// without flips.
+void expect_same(const Pass& found, const Pass& expected, const Spread& effect, const Spread& rounding,
+                 bool rule) {
+  const auto differ =
+      std::mismatch(found.bits.begin(), found.bits.end(), expected.bits.begin(), expected.bits.end());
+  const auto n_same = static_cast<std::size_t>(differ.first - found.bits.begin());
+  const std::size_t n_vocab = expected.logits.size() / expected.bits.size();
+  if (n_same < expected.bits.size()) {
+    EXPECT_TRUE(rule && near_threshold(expected.signals[n_same], n_same))
+        << "widths of token " << n_same << " differ";
+  } else {
+    EXPECT_EQ(found.vectors_at, expected.vectors_at);
+  }
+  const Spread spread = difference(std::span(found.logits).first(n_same * n_vocab),
+                                   std::span(expected.logits).first(n_same * n_vocab));
+  EXPECT_LT(spread.median, 2 * rounding.median + 0.1 * effect.median);
+  EXPECT_LT(spread.p99, 2 * rounding.p99 + 0.3 * effect.p99);
+  EXPECT_LT(spread.max, 2 * rounding.max + effect.max);
+}
+
+class Invariance : public ::testing::TestWithParam<std::string> {
+ protected:
+  Invariance() : tiny_(test::tiny_models()) {
+    for (const TinyModel& tiny : tiny_) models_.push_back(std::make_unique<Model>(Model::load(tiny.path)));
+  }
+
+  Case draw(std::size_t window, std::size_t block) {
+    const std::size_t m = random_() % tiny_.size();
+    Case c;
+    c.tiny = &tiny_[m];
+    c.model = models_[m].get();
+    c.tokens.resize(c.tiny->tokens.size() > 150 ? 300 + random_() % 100 : 90 + random_() % 60);
+    for (std::int32_t& token : c.tokens) {
+      token = static_cast<std::int32_t>(random_() % c.model->config().n_vocab);
+    }
+    c.options.kv = GetParam();
+    c.options.kv_window = window;
+    c.options.kv_block = block;
+    c.options.record = true;
+    return c;
+  }
+
+  /// Distance of `pass` from the logits of the same text while all of it is staged.
+  Spread effect(Case c, const Pass& pass) {
+    c.options.kv_window = c.tokens.size();
+    c.options.record = false;
+    Session session(*c.model, pool_, c.options);
+    return difference(pass.logits, test::all_logits(session, c.tokens));
+  }
+
+  /// What binary16 does to the logits of the model's own text.
+  static Spread rounding(const TinyModel& tiny) {
+    for (const test::TinyRun& run : tiny.runs) {
+      if (run.kv == "f16") return difference(tiny.array(run, "logits").values, tiny.exact_logits().values);
+    }
+    return {};
+  }
+
+  std::mt19937_64 random_{seed()};
+  std::vector<TinyModel> tiny_;
+  std::vector<std::unique_ptr<Model>> models_;
+  nn::ThreadPool pool_{1};
+};
+
+TEST_P(Invariance, ChunksDoNotChangeLogitsOrWidths) {
+  for (const std::size_t window : {0, 8, 32}) {
+    for (const std::size_t block : {1, 32}) {
+      const Case c = draw(window, block);
+      SCOPED_TRACE(c.describe());
+      const Pass all = prefill(c, pool_, 512);
+      const Spread effect_of_policy = effect(c, all);
+      const Spread effect_of_binary16 = rounding(*c.tiny);
+      const bool rule = GetParam() == "rule";  // other policies go by position alone
+      for (const std::size_t batch : {1, 7, 64}) {
+        SCOPED_TRACE("chunks of " + std::to_string(batch));
+        expect_same(prefill(c, pool_, batch), all, effect_of_policy, effect_of_binary16, rule);
+      }
+      const Pass decoded = decode(c, pool_);
+      {
+        SCOPED_TRACE("token by token");
+        expect_same(decoded, all, effect_of_policy, effect_of_binary16, rule);
+      }
+      {
+        SCOPED_TRACE("chat");
+        expect_same(chat(c, pool_), all, effect_of_policy, effect_of_binary16, rule);
+      }
+    }
+  }
+}
+
+TEST_P(Invariance, ClearedSessionIsANewOne) {
+  const Case c = draw(8, 32);
+  SCOPED_TRACE(c.describe());
+  Session session(*c.model, pool_, c.options);
+  const Pass first = finish(session, test::all_logits(session, c.tokens));
+  session.clear();
+  EXPECT_EQ(session.size(), 0U);
+  const Pass second = finish(session, test::all_logits(session, c.tokens));
+  EXPECT_EQ(first.logits, second.logits);
+  EXPECT_EQ(first.bits, second.bits);
+  EXPECT_EQ(first.bytes, second.bytes);
+}
+
+std::string name_of(const ::testing::TestParamInfo<std::string>& policy) {
+  return policy.param.substr(0, policy.param.find(':'));
+}
+
+INSTANTIATE_TEST_SUITE_P(Policies, Invariance,
+                         ::testing::Values("f16", "q8", "q4", "q3", "q2", "q1", "k3v2",
+                                           "random:1=20,2=20,3=20,4=20,8=10,16=10:3", "rule"),
+                         name_of);
+
+}  // namespace
+}  // namespace miser
