@@ -13,10 +13,13 @@
 namespace miser {
 
 struct GenerateOptions {
-  long max_tokens = -1;                   ///< -1: until the context is full
-  bool ignore_eos = false;                ///< never stop at an end-of-generation token
-  std::vector<std::string> stop;          ///< text that ends generation; not part of the output
+  long max_tokens = -1;                          ///< -1: until the context is full
+  bool ignore_eos = false;                       ///< never draw an end-of-generation token
+  std::vector<std::string> stop;                 ///< text that ends generation; not part of the output
   const std::atomic<bool>* interrupt = nullptr;  ///< set by another thread or a signal handler to stop
+  std::size_t prefill_step = 512;                ///< prompt tokens between two looks at `interrupt`
+  /// Called while the prompt is processed: tokens done, tokens in all. The last call has both equal.
+  std::function<void(std::size_t, std::size_t)> on_prefill;
 };
 
 enum class StopReason { kEndOfGeneration, kStopString, kLength, kContextFull, kInterrupted };
@@ -25,14 +28,16 @@ std::string_view to_string(StopReason reason);  ///< "eos", "stop", "length", "c
 struct Generation {
   std::string text;
   std::size_t n_prompt = 0;
-  std::size_t n_generated = 0;      ///< sampled tokens, an end-of-generation token not counted
+  std::vector<Token> tokens;  ///< sampled, an end-of-generation token left out
+  std::size_t n_decoded = 0;  ///< those of `tokens` that went through the model: perhaps not the last
   StopReason stop_reason = StopReason::kLength;
   double prefill_ms = 0;
   double decode_ms = 0;
 };
 
-/// Feeds `prompt` and samples until something stops it. Text goes to `on_text` as it is made: never half a UTF-8
-/// character, never a part of a stop string. Throws Error when the prompt is empty or longer than the context.
+/// Feeds `prompt` and samples until something stops it. Text goes to `on_text` as it is made: never half a
+/// UTF-8 character, never a part of a stop string. Throws Error when the prompt is empty or longer than the
+/// context.
 Generation generate(Session& session, const Tokenizer& tokenizer, Sampler& sampler,
                     const std::vector<Token>& prompt, const GenerateOptions& options,
                     const std::function<void(std::string_view)>& on_text);
