@@ -1,11 +1,11 @@
-#include <fmt/format.h>
-
+#include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <exception>
 
 #include "base/error.h"
 #include "cli/commands.h"
+#include "cli/run_options.h"
 
 namespace {
 
@@ -13,28 +13,34 @@ constexpr int kExitError = 1;
 constexpr int kExitUsage = 2;
 
 int report(const char* what, int exit_code) {
-  fmt::print(stderr, "miser: {}\n", what);
+  std::fprintf(stderr, "miser: %s\n", what);  // never throws, even when nobody can read it
   return exit_code;
+}
+
+int run(int argc, char** argv) {
+  CLI::App app{"Runs small language models with a KV cache that spends bits only where they matter.",
+               "miser"};
+  app.set_version_flag("--version", MISER_VERSION);
+  app.require_subcommand(1);
+  miser::cli::add_run(app);
+  miser::cli::add_tokenize(app);
+  miser::cli::add_inspect(app);
+  auto arguments = miser::cli::expand_short_names(app, argc, argv);
+  std::reverse(arguments.begin(), arguments.end());  // CLI11 takes them from the back
+  try {
+    app.parse(arguments);
+  } catch (const CLI::Success& e) {
+    return app.exit(e);  // prints help or version
+  }
+  return 0;
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
   std::signal(SIGPIPE, SIG_IGN);  // a closed stdout is an error of write, reported like any other
-  CLI::App app{"Runs small language models with a KV cache that spends bits only where they matter.", "miser"};
-  app.set_version_flag("--version", MISER_VERSION);
-  app.require_subcommand(1);
-  miser::cli::add_run(app);
-  miser::cli::add_tokenize(app);
-  miser::cli::add_inspect(app);
   try {
-    app.parse(argc, argv);
-  } catch (const CLI::CallForHelp& e) {
-    return app.exit(e);
-  } catch (const CLI::CallForAllHelp& e) {
-    return app.exit(e);
-  } catch (const CLI::CallForVersion& e) {
-    return app.exit(e);
+    return run(argc, argv);
   } catch (const CLI::ParseError& e) {
     return report(e.what(), kExitUsage);
   } catch (const miser::UsageError& e) {
@@ -44,5 +50,4 @@ int main(int argc, char** argv) {
   } catch (const std::exception& e) {
     return report(e.what(), kExitError);
   }
-  return 0;
 }

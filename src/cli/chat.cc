@@ -1,0 +1,112 @@
+#include "cli/chat.h"
+
+#include <fmt/format.h>
+
+#include <optional>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "base/error.h"
+#include "cli/chat_input.h"
+#include "cli/run_interrupt.h"
+#include "cli/run_output.h"
+#include "session/chat_template.h"
+#include "session/conversation.h"
+
+namespace miser::cli {
+namespace {
+
+ChatTemplate template_of(const Engine& engine) {
+  const auto text = engine.model.file().find_string("tokenizer.chat_template");
+  if (!text)
+    fail("{}: no tokenizer.chat_template: this model is not made for a chat", engine.model.file().name());
+  return ChatTemplate::detect(*text);
+}
+
+class Chat {
+ public:
+  Chat(Engine& engine, const RunOptions& options, GenerateOptions generation, Printer& printer,
+       Totals& totals)
+      : Chat(engine, options, std::move(generation), printer, totals, template_of(engine)) {}
+
+  // Whether the chat can go on.
+  bool turn(const std::string& message) {
+    const std::vector<Token> prompt = encode(message);
+    const std::size_t room = engine_.session.context() - engine_.session.size();
+    if (conversation_.started() && prompt.size() > room) {
+      note(fmt::format("the message needs {} tokens, and {} of the context's {} are left (-c sets it)\n",
+                       prompt.size(), room, engine_.session.context()));
+      return true;
+    }
+    printer_.begin(engine_.session.size() + prompt.size());
+    const std::size_t before = engine_.session.size();
+    Generation answer = generate(engine_.session, engine_.tokenizer, engine_.sampler, prompt, generation_,
+                                 [this](std::string_view text) { printer_.add(text); });
+    printer_.end("\n");
+    Interrupt::take();
+    keep_unread(prompt, answer.tokens, engine_.session.size() - before);
+    conversation_.add(message, answer.text);
+    totals_.add(answer);
+    answer_ = std::move(answer.text);
+    if (answer.stop_reason != StopReason::kContextFull) return true;
+    note(fmt::format("the context of {} tokens is full: the chat ends (-c sets it)\n",
+                     engine_.session.context()));
+    return false;
+  }
+
+  const std::string& answer() const { return answer_; }
+
+ private:
+  Chat(Engine& engine, const RunOptions& options, GenerateOptions generation, Printer& printer,
+       Totals& totals, const ChatTemplate& chat_template)
+      : engine_(engine),
+        generation_(std::move(generation)),
+        printer_(printer),
+        totals_(totals),
+        conversation_(chat_template, options.system) {
+    for (std::string& stop : chat_template.stop_strings()) generation_.stop.push_back(std::move(stop));
+  }
+
+  std::vector<Token> encode(const std::string& message) const {
+    std::vector<Token> tokens = unread_;
+    const EncodeOptions options{.add_special = !conversation_.started(), .parse_special = true};
+    const std::vector<Token> next = engine_.tokenizer.encode(conversation_.next(message), options);
+    tokens.insert(tokens.end(), next.begin(), next.end());
+    return tokens;
+  }
+
+  // The model has read `n_read` of the prompt and the answer: never the answer's last token, and less after
+  // Ctrl-C.
+  void keep_unread(const std::vector<Token>& prompt, const std::vector<Token>& answer, std::size_t n_read) {
+    unread_ = prompt;
+    unread_.insert(unread_.end(), answer.begin(), answer.end());
+    unread_.erase(unread_.begin(), unread_.begin() + static_cast<std::ptrdiff_t>(n_read));
+  }
+
+  Engine& engine_;
+  GenerateOptions generation_;
+  Printer& printer_;
+  Totals& totals_;
+  Conversation conversation_;
+  std::vector<Token> unread_;  // belongs to the turns so far, but is not in the cache
+  std::string answer_;
+};
+
+}  // namespace
+
+std::string chat(Engine& engine, const RunOptions& options, const GenerateOptions& generation,
+                 Printer& printer, Totals& totals) {
+  Chat chat(engine, options, generation, printer, totals);
+  bool open = !options.prompt || chat.turn(*options.prompt);
+  if (options.json) return chat.answer();
+  ChatInput input;
+  while (open) {
+    const std::optional<std::string> message = input.read();
+    if (!message) break;
+    if (!message->empty()) open = chat.turn(*message);
+  }
+  return chat.answer();
+}
+
+}  // namespace miser::cli

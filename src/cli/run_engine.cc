@@ -1,0 +1,62 @@
+#include "cli/run_engine.h"
+
+#include <fmt/format.h>
+
+#include <chrono>
+
+#include "base/error.h"
+#include "cli/run_output.h"
+#include "session/centres.h"
+
+namespace miser::cli {
+namespace {
+
+double now_ms() {
+  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now().time_since_epoch())
+      .count();
+}
+
+// A status line that goes away with its scope.
+struct Status {
+  explicit Status(const std::string& text) { show_status(text); }
+  ~Status() { show_status(""); }
+};
+
+Model load_model(const std::string& path) {
+  const Status status("loading " + path);
+  return Model::load(path);
+}
+
+SessionOptions session_options(const RunOptions& options, const ModelConfig& model) {
+  SessionOptions session = options.session;
+  if (!options.centres.empty()) session.kv_centres = read_centres(options.centres, model);
+  if (session.context > model.context) {
+    note(fmt::format("warning: a context of {} is more than the {} that the model was trained for\n",
+                     session.context, model.context));
+  }
+  return session;
+}
+
+void check_vocabulary(const Model& model, const Tokenizer& tokenizer) {
+  const auto n_tokens = static_cast<std::size_t>(tokenizer.size());
+  if (model.config().n_vocab < n_tokens) {
+    fail("{}: the tokenizer has {} tokens, the model has logits of {} only", model.file().name(), n_tokens,
+         model.config().n_vocab);
+  }
+}
+
+}  // namespace
+
+// The sampler comes first because its options are checked without a model.
+Engine::Engine(const RunOptions& options)
+    : load_ms(-now_ms()),
+      sampler(options.sampling),
+      model(load_model(options.model)),
+      tokenizer(model.file()),
+      pool(options.threads),
+      session(model, pool, session_options(options, model.config())) {
+  check_vocabulary(model, tokenizer);
+  load_ms += now_ms();
+}
+
+}  // namespace miser::cli
