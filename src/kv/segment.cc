@@ -24,10 +24,14 @@ void store_exact(std::span<const float> row, std::vector<std::uint16_t>& scratch
   std::memcpy(payload, scratch.data(), row.size() * sizeof(std::uint16_t));
 }
 
-void load_exact(const std::byte* payload, std::vector<std::uint16_t>& scratch, std::span<float> row) {
-  scratch.resize(row.size());
-  std::memcpy(scratch.data(), payload, row.size() * sizeof(std::uint16_t));
-  nn::f16_to_f32(scratch, row);
+/// Through a small buffer, because a payload may lie at an odd address.
+void load_exact(const std::byte* payload, std::span<float> rows) {
+  std::array<std::uint16_t, 512> halves;
+  for (std::size_t at = 0; at < rows.size(); at += halves.size()) {
+    const std::size_t n = std::min(halves.size(), rows.size() - at);
+    std::memcpy(halves.data(), payload + at * sizeof(std::uint16_t), n * sizeof(std::uint16_t));
+    nn::f16_to_f32(std::span(halves).first(n), rows.subspan(at, n));
+  }
 }
 
 void load_scales(const std::byte* bytes, std::size_t n, Scales& out) {
@@ -92,9 +96,12 @@ void Segment::unpack(const Side& side, Tile& tile) const {
   tile.rotated = counts_[static_cast<std::size_t>(Width::k16)] != n_tokens_;
   tile.rows.resize(n_tokens_ * head_dim);
   tile.correction.assign(n_tokens_, 0.0F);
+  if (!tile.rotated) {  // one group, so in token order
+    load_exact(bytes_.data() + layout.payloads[static_cast<std::size_t>(Width::k16)], tile.rows);
+    return;
+  }
 
   Scales scales;
-  std::vector<std::uint16_t> halves;
   for (const Width width : kAllWidths) {
     const auto w = static_cast<std::size_t>(width);
     if (counts_[w] == 0) continue;
@@ -104,8 +111,8 @@ void Segment::unpack(const Side& side, Tile& tile) const {
       const std::byte* const payload = bytes_.data() + layout.payloads[w] + rank * layout.payload_size[w];
       const auto row = std::span(tile.rows).subspan(token * head_dim, head_dim);
       if (width == Width::k16) {
-        load_exact(payload, halves, row);
-        if (tile.rotated) centre_and_rotate(row, side);
+        load_exact(payload, row);
+        centre_and_rotate(row, side);
         return;
       }
       decode(width, {payload, layout.payload_size[w]}, scales[rank], row);
