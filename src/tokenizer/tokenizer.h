@@ -28,7 +28,8 @@ class Tokenizer {
 
   /// Any bytes are accepted; invalid UTF-8 is encoded byte by byte.
   std::vector<Token> encode(std::string_view text, EncodeOptions options = {}) const;
-  /// Concatenated pieces. With `special`, control tokens are written as their text, otherwise left out.
+  /// Concatenated pieces without the space that encode() put before the first word. With `special`, control
+  /// tokens are written as their text, otherwise left out.
   std::string decode(const std::vector<Token>& tokens, bool special = false) const;
   /// Bytes of one token, perhaps a part of a UTF-8 character. REQUIRES: 0 <= token < size().
   std::string piece(Token token, bool special = false) const;
