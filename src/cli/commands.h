@@ -7,5 +7,6 @@ namespace miser::cli {
 void add_run(CLI::App& app);
 void add_tokenize(CLI::App& app);
 void add_inspect(CLI::App& app);
+void add_eval(CLI::App& app);
 
 }  // namespace miser::cli

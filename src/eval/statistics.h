@@ -17,13 +17,14 @@ struct BootstrapOptions {
   std::uint64_t seed = 1;  ///< the same seed draws the same documents for every arm, so arms stay paired
 };
 
-/// Block bootstrap over documents (Efron 1979, percentile interval) of a mean over items: document i holds weights[i]
-/// items that sum to sums[i]; the statistic is the sum of sums over the sum of weights. Pass differences of two arms
-/// as sums for a paired comparison. REQUIRES: equal sizes, positive total weight.
+/// Block bootstrap over documents (Efron 1979, percentile interval) of a mean over items: document i holds
+/// weights[i] items that sum to sums[i]; the statistic is the sum of sums over the sum of weights. Pass
+/// differences of two arms as sums for a paired comparison. REQUIRES: equal sizes, positive total weight.
 Interval bootstrap_mean(std::span<const double> sums, std::span<const double> weights,
                         const BootstrapOptions& options = {});
 
-/// The same for exp(mean), e.g. perplexity from summed negative log-likelihoods, or its ratio from differences.
+/// The same for exp(mean), e.g. perplexity from summed negative log-likelihoods, or its ratio from
+/// differences.
 Interval bootstrap_exp_mean(std::span<const double> sums, std::span<const double> weights,
                             const BootstrapOptions& options = {});
 

@@ -1,0 +1,41 @@
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/output_file.h"
+#include "cli/eval_commands.h"
+#include "cli/run_output.h"
+#include "eval/kl_state.h"
+
+namespace miser::cli {
+namespace {
+
+struct Options {
+  std::vector<std::string> states;
+  std::string per_token;
+  bool json = false;
+};
+
+void merge_kl(const Options& o) {
+  std::optional<OutputFile> per_token;
+  if (!o.per_token.empty()) per_token.emplace(o.per_token);
+  print_kl(eval::merge_kl_states(o.states), o.json, per_token);
+}
+
+}  // namespace
+
+void add_eval_merge(CLI::App& eval) {
+  CLI::App* const command =
+      eval.add_subcommand("merge", "Join the states of all shards of a run and print its results");
+  const auto o = std::make_shared<Options>();
+  command->add_option("STATE", o->states, "Files that --resume wrote")->required();
+  command->add_option("--per-token", o->per_token, "Write a JSON line a scored token")->type_name("FILE");
+  command->add_flag("--json", o->json, "Print one JSON object");
+  command->callback([o] {
+    require_standard_output();
+    merge_kl(*o);
+  });
+}
+
+}  // namespace miser::cli

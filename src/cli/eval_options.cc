@@ -1,0 +1,144 @@
+#include "cli/eval_options.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cstring>
+#include <filesystem>
+
+#include "base/error.h"
+#include "base/mapped_file.h"
+#include "cli/default_model.h"
+#include "cli/run_threads.h"
+#include "policy/policy.h"
+#include "session/centres.h"
+
+namespace miser::cli {
+namespace {
+
+constexpr std::size_t kMaxCount = std::size_t{1} << 30U;
+
+std::vector<std::string> canonical(const std::vector<std::string>& specs) {
+  const policy::SignalHistory none;
+  std::vector<std::string> names = {"f16"};
+  for (const std::string& spec : specs) {
+    const std::string name = policy::parse(spec, none)->name();
+    if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
+  }
+  return names;
+}
+
+Shard parse_shard(const std::string& text) {
+  Shard shard;
+  const char* const end = text.data() + text.size();
+  const auto index = std::from_chars(text.data(), end, shard.index);
+  const bool slash = index.ec == std::errc() && index.ptr != end && *index.ptr == '/';
+  const auto n = slash ? std::from_chars(index.ptr + 1, end, shard.n) : index;
+  if (!slash || n.ec != std::errc() || n.ptr != end || shard.index >= shard.n)
+    fail_usage("--shard: found '{}', expected INDEX/N with INDEX from 0 to N - 1", text);
+  return shard;
+}
+
+void check_vocabulary(const Model& model, const Tokenizer& tokenizer) {
+  const auto n_tokens = static_cast<std::size_t>(tokenizer.size());
+  if (model.config().n_vocab < n_tokens) {
+    fail("{}: the tokenizer has {} tokens, the model has logits of {} only", model.file().name(), n_tokens,
+         model.config().n_vocab);
+  }
+}
+
+}  // namespace
+
+void add_eval_options(CLI::App& command, EvalOptions& o, const std::string& documents) {
+  const CLI::Range counts(std::size_t{0}, kMaxCount);
+  command.add_option("-m,--model", o.model, "GGUF file (default: the model that ./dev model fetches)")
+      ->type_name("FILE");
+  command
+      .add_option("--kv", o.kv,
+                  "Cache policy, as in miser run; can be given several times. f16 is always beside them")
+      ->type_name("POLICY")
+      ->allow_extra_args(false);
+  command.add_option("--limit", o.limit, "Most " + documents + ", spread evenly over all; 0: all")
+      ->check(counts)
+      ->type_name("N")
+      ->capture_default_str();
+  command.add_option("-t,--threads", o.threads, "Threads (default: physical cores)")
+      ->check(CLI::Range(1, 1024))
+      ->type_name("N");
+  command.add_option("--kv-window", o.session.kv_window, "Newest tokens that stay exact")
+      ->check(counts)
+      ->type_name("N")
+      ->capture_default_str();
+  command.add_option("--kv-block", o.session.kv_block, "Tokens leave the window in blocks of this size")
+      ->check(CLI::Range(std::size_t{1}, kMaxCount))
+      ->type_name("N")
+      ->capture_default_str();
+  command
+      .add_option("--kv-scales", o.kv_scales_flag,
+                  "Scales that keep the mean (unbiased) or least squares (ls)")
+      ->check(CLI::IsMember({"unbiased", "ls"}))
+      ->type_name("RULE")
+      ->capture_default_str();
+  command
+      .add_option("--kv-centres", o.centres,
+                  "GGUF with tensors centre.k and centre.v to subtract before packing")
+      ->type_name("FILE");
+  command
+      .add_option("--resume", o.resume,
+                  "Keep finished " + documents + " in this file, and go on with those that are in it")
+      ->type_name("FILE");
+  command
+      .add_option("--shard", o.shard_flag,
+                  "Only every N-th of the " + documents + " from INDEX on; for miser eval merge")
+      ->type_name("INDEX/N")
+      ->capture_default_str();
+  command.add_flag("--json", o.json, "Print one JSON object");
+}
+
+void resolve(EvalOptions& o) {
+  o.kv = canonical(o.kv);
+  o.shard = parse_shard(o.shard_flag);
+  o.session.kv_scales = o.kv_scales_flag == "ls" ? kv::ScaleRule::kLeastSquares : kv::ScaleRule::kUnbiased;
+  if (o.threads == 0) o.threads = physical_cores();
+  if (o.model.empty()) o.model = default_model_path();
+}
+
+EvalEngine::EvalEngine(EvalOptions& options)
+    : model(Model::load(options.model)), tokenizer(model.file()), pool(options.threads) {
+  check_vocabulary(model, tokenizer);
+  if (!options.centres.empty()) options.session.kv_centres = read_centres(options.centres, model.config());
+}
+
+nlohmann::json eval_header(const EvalOptions& options, const EvalEngine& engine, const std::string& task) {
+  const auto of_file = [](const std::string& path) -> nlohmann::json {
+    const MappedFile file(path);
+    return {{"name", std::filesystem::path(path).filename().string()},
+            {"bytes", file.bytes().size()},
+            {"hash", fingerprint(file.bytes())}};
+  };
+  nlohmann::json header = {{"miser_eval", 1},
+                           {"task", task},
+                           {"model", of_file(engine.model.file().name())},
+                           {"kv", options.kv},
+                           {"kv_window", options.session.kv_window},
+                           {"kv_block", options.session.kv_block},
+                           {"kv_scales", options.kv_scales_flag},
+                           {"shard", fmt::format("{}/{}", options.shard.index, options.shard.n)}};
+  if (!options.centres.empty()) header["kv_centres"] = of_file(options.centres);
+  return header;
+}
+
+std::string fingerprint(std::span<const std::byte> bytes) {
+  constexpr std::uint64_t kPrime = 0x100000001b3;
+  std::uint64_t hash = 0xcbf29ce484222325;
+  for (std::size_t i = 0; i < bytes.size(); i += sizeof(hash)) {
+    std::uint64_t word = 0;
+    std::memcpy(&word, bytes.data() + i, std::min(sizeof(word), bytes.size() - i));
+    hash = (hash ^ word) * kPrime;
+    hash ^= hash >> 32U;  // words differ in their high bits too, which multiplication only carries upward
+  }
+  return fmt::format("{:016x}", hash);
+}
+
+}  // namespace miser::cli
