@@ -29,12 +29,11 @@ TEST(Stories, GreedyTextEqualsLlama2cToTheLastCharacter) {
   options.kv = "f16";
   Session session(model, pool, options);
 
-  constexpr std::int32_t kBos = 1;  // llama2.c begins with it and stops when it comes back
+  constexpr std::int32_t kBos = 1;
+  constexpr std::size_t kSampled = 257;  // as many as the reference printed before its limit of steps
   std::vector<std::int32_t> tokens = {kBos};
-  while (session.size() < session.context()) {
-    const auto next = static_cast<std::int32_t>(test::argmax(session.feed({&tokens.back(), 1})));
-    if (next == kBos) break;
-    tokens.push_back(next);
+  while (tokens.size() <= kSampled) {
+    tokens.push_back(static_cast<std::int32_t>(test::argmax(session.feed({&tokens.back(), 1}))));
   }
   std::string text = tokenizer.decode(tokens);
   if (text.starts_with(' ')) text.erase(0, 1);  // llama2.c strips the space of the first word
