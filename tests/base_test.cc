@@ -43,7 +43,9 @@ TEST(MappedFile, NamesThePathAndReasonWhenItCannotOpen) {
   }
 }
 
-TEST(MappedFile, RejectsADirectory) { EXPECT_THROW(MappedFile("/tmp"), Error); }
+TEST(MappedFile, RejectsADirectory) {
+  EXPECT_THROW(MappedFile("/tmp"), Error);
+}
 
 TEST(MappedFile, MapsAnEmptyFileToAnEmptySpan) {
   const auto path = std::filesystem::temp_directory_path() / "miser_empty_file";

@@ -8,7 +8,8 @@ namespace miser {
 /// A regular file mapped read-only for as long as the object lives. Pages come from disk on first touch.
 class MappedFile {
  public:
-  /// Throws Error when `path` is missing, unreadable or not a regular file. An empty file maps to an empty span.
+  /// Throws Error when `path` is missing, unreadable or not a regular file. An empty file maps to an empty
+  /// span.
   explicit MappedFile(const std::string& path);
   ~MappedFile();
   MappedFile(MappedFile&& other) noexcept;
