@@ -47,7 +47,9 @@ MergeTable read_merges(const gguf::File& file, const Vocabulary& vocabulary) {
     };
     const std::string left(line.substr(0, space));
     const std::string right(line.substr(space + 1));
-    merges.add(id(left), id(right), static_cast<std::int32_t>(i), id(left + right));
+    const Token left_id = id(left);
+    const Token right_id = id(right);
+    merges.add(left_id, right_id, static_cast<std::int32_t>(i), id(left + right));
   }
   return merges;
 }

@@ -2,6 +2,7 @@
 
 #include <queue>
 #include <tuple>
+#include <utility>
 
 namespace miser {
 namespace {
@@ -13,19 +14,31 @@ std::uint64_t pair_key(Token left, Token right) {
 
 }  // namespace
 
-// Fibonacci hashing: ids are small and dense, the buckets use the low bits.
-std::size_t MergeTable::Hash::operator()(std::uint64_t pair) const {
-  const std::uint64_t mixed = pair * 0x9E3779B97F4A7C15U;
-  return static_cast<std::size_t>(mixed ^ mixed >> 32);
+std::size_t MergeTable::find(Token left, Token right) const {
+  const std::uint64_t pair = pair_key(left, right);
+  const std::uint64_t mixed = pair * 0x9E3779B97F4A7C15U;  // Fibonacci hashing: ids are small and dense
+  const std::size_t mask = slots_.size() - 1;
+  std::size_t at = static_cast<std::size_t>(mixed ^ mixed >> 32) & mask;
+  while (slots_[at].merged != kEmpty && slots_[at].pair != pair) at = (at + 1) & mask;
+  return at;
 }
 
 void MergeTable::add(Token left, Token right, std::int32_t rank, Token merged) {
-  merges_.try_emplace(pair_key(left, right), Merge{rank, merged});
+  if (2 * (used_ + 1) > slots_.size()) grow();
+  Slot& slot = slots_[find(left, right)];
+  if (slot.merged != kEmpty) return;
+  slot = {pair_key(left, right), rank, merged};
+  ++used_;
 }
 
-const MergeTable::Merge* MergeTable::find(Token left, Token right) const {
-  const auto found = merges_.find(pair_key(left, right));
-  return found == merges_.end() ? nullptr : &found->second;
+void MergeTable::grow() {
+  const std::vector<Slot> old = std::exchange(slots_, std::vector<Slot>(2 * slots_.size()));
+  for (const Slot& slot : old) {
+    if (slot.merged == kEmpty) continue;
+    const auto left = static_cast<Token>(slot.pair >> 32);
+    const auto right = static_cast<Token>(slot.pair & 0xFFFFFFFFU);
+    slots_[find(left, right)] = slot;
+  }
 }
 
 /// One run over the symbols of a word: a doubly linked list of what is left and a heap of candidates, some of
@@ -68,8 +81,8 @@ class MergeTable::Pass {
     const Token left = nodes_[at].symbol;
     const Token right = nodes_[nodes_[at].next].symbol;
     if (left < 0 || right < 0) return;
-    if (const Merge* merge = table_.find(left, right))
-      heap_.push({merge->rank, at, left, right, merge->merged});
+    const Slot& slot = table_.slots_[table_.find(left, right)];
+    if (slot.merged != kEmpty) heap_.push({slot.rank, at, left, right, slot.merged});
   }
 
   bool is_current(const Candidate& candidate) const {

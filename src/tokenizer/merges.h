@@ -1,6 +1,6 @@
 #pragma once
+#include <cstddef>
 #include <cstdint>
-#include <unordered_map>
 #include <vector>
 
 #include "tokenizer/tokenizer.h"
@@ -18,18 +18,21 @@ class MergeTable {
   void apply(std::vector<Token>& symbols) const;
 
  private:
-  struct Merge {
-    std::int32_t rank;
-    Token merged;
+  // Open addressing with linear probing, at most half full: the merges of long words are all look-ups.
+  struct Slot {
+    std::uint64_t pair = 0;
+    std::int32_t rank = 0;
+    Token merged = kEmpty;
   };
-  struct Hash {
-    std::size_t operator()(std::uint64_t pair) const;
-  };
+  static constexpr Token kEmpty = -1;
   class Pass;
 
-  const Merge* find(Token left, Token right) const;
+  /// Index of the pair's slot, or of the empty one where it would go.
+  std::size_t find(Token left, Token right) const;
+  void grow();
 
-  std::unordered_map<std::uint64_t, Merge, Hash> merges_;
+  std::vector<Slot> slots_ = std::vector<Slot>(16);  ///< a power of two
+  std::size_t used_ = 0;
 };
 
 }  // namespace miser

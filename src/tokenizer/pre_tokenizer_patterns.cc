@@ -19,6 +19,8 @@ constexpr const char* kGpt2 =
   "| ?[^" SPACE "\\p{L}\\p{N}]+[\\r\\n]*|[" SPACE "]*[\\r\\n]+|[" SPACE "]+(?![^" SPACE "])|[" SPACE "]+"
 
 constexpr const char* kNewline = "[\\r\\n]";
+constexpr const char* kSpacedLetters = "[" SPACE "]?\\p{L}+";
+constexpr const char* kSpacedPunctuation = "[" SPACE "]?\\p{P}+";
 constexpr const char* kDigit = "\\p{N}";
 constexpr const char* kNumber = "\\p{N}+";
 constexpr const char* kThreeDigits = "[0-9][0-9][0-9]";
@@ -64,8 +66,7 @@ const std::vector<PreTokenizerPatterns>& pre_tokenizer_patterns() {
       {"qwen2", {CL100K("\\p{N}")}},
       {"deepseek-llm",
        {kNewline, kCasedWord, kDeepseekPunctuation, kTrailingSpace, kChineseJapaneseKorean, kNumber}},
-      {"deepseek-coder",
-       {kNewline, "[" SPACE "]?\\p{L}+", "[" SPACE "]?\\p{P}+", kChineseJapaneseKorean, kDigit}},
+      {"deepseek-coder", {kNewline, kSpacedLetters, kSpacedPunctuation, kChineseJapaneseKorean, kDigit}},
   };
   return all;
 }
