@@ -124,7 +124,8 @@ TEST(ModelErrors, TensorThatWouldBeIgnoredIsNamed) {
 
 TEST(ModelErrors, MissingKeysAreNamed) {
   for (const char* key : {"general.architecture", "llama.context_length", "llama.embedding_length",
-                          "llama.block_count", "llama.feed_forward_length", "llama.attention.head_count"}) {
+                          "llama.block_count", "llama.feed_forward_length", "llama.attention.head_count",
+                          "llama.attention.layer_norm_rms_epsilon"}) {
     Parts parts = valid_parts();
     parts.metadata.erase(key);
     EXPECT_THAT(error_of(parts), names(key));

@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <limits>
+#include <optional>
 #include <string>
 
 namespace miser {
@@ -23,9 +24,11 @@ class Reader {
     const auto value = file_.find_uint(prefix(key));
     return value ? checked(key, *value) : fallback;
   }
-  float positive(const std::string& key, float fallback) const {
+  /// Without a fallback the key must be there.
+  float positive(const std::string& key, std::optional<float> fallback = {}) const {
     const auto value = file_.find_number(prefix(key));
-    if (!value) return fallback;
+    if (!value && !fallback) file_.fail(fmt::format("{}: missing, expected a positive number", prefix(key)));
+    if (!value) return *fallback;
     if (!std::isfinite(*value) || *value <= 0 || *value > std::numeric_limits<float>::max()) {
       file_.fail(fmt::format("{}: found {}, expected a positive number", prefix(key), *value));
     }
@@ -116,7 +119,7 @@ ModelConfig read_config(const gguf::File& file) {
   config.rope_dim = read.size_or("rope.dimension_count", config.head_dim);
   config.rope_base = read.positive("rope.freq_base", 10000.0F);
   config.rope_scale = read_rope_scale(file, read);
-  config.rms_epsilon = read.positive("attention.layer_norm_rms_epsilon", 1e-5F);
+  config.rms_epsilon = read.positive("attention.layer_norm_rms_epsilon");
   for (const char* key : {"expert_count", "attention.sliding_window", "attention.clamp_kqv",
                           "attention.scale", "logit_scale", "embedding_scale", "residual_scale"}) {
     read.reject(key);
