@@ -21,7 +21,8 @@ ChatTemplate template_of(const Engine& engine) {
   const auto text = engine.model.file().find_string("tokenizer.chat_template");
   if (!text)
     fail("{}: no tokenizer.chat_template: this model is not made for a chat", engine.model.file().name());
-  return ChatTemplate::detect(*text);
+  const auto eos = engine.tokenizer.eos();
+  return eos ? ChatTemplate::detect(*text, engine.tokenizer.piece(*eos, true)) : ChatTemplate::detect(*text);
 }
 
 class Chat {

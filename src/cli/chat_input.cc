@@ -2,9 +2,9 @@
 
 #include <histedit.h>
 #include <langinfo.h>
+#include <poll.h>
 #include <unistd.h>
 
-#include <cerrno>
 #include <clocale>
 #include <cstdio>
 #include <cstdlib>
@@ -18,6 +18,7 @@ namespace miser::cli {
 namespace {
 
 constexpr int kHistorySize = 1000;
+constexpr wchar_t kControlD = 4;
 constexpr wchar_t kReplacement = L'\uFFFD';
 
 // libedit converts characters by the locale; "C" would refuse everything but ASCII.
@@ -44,19 +45,31 @@ std::filesystem::path history_path() {
   return error ? std::filesystem::path() : directory / "history";
 }
 
+// Whether there is something to read before Ctrl-C. Looks at the flag now and then, because the signal may
+// come just before the wait or to another thread.
+bool wait_for_input() {
+  constexpr int kLookMs = 100;
+  pollfd input = {STDIN_FILENO, POLLIN, 0};
+  while (!Interrupt::flag()) {
+    if (poll(&input, 1, kLookMs) > 0) return true;
+  }
+  return false;
+}
+
 // One character. libedit's own reader goes on after a signal, which would swallow Ctrl-C.
 int read_character(EditLine*, wchar_t* character) {
   std::mbstate_t state{};
-  for (;;) {
+  while (wait_for_input()) {
     char byte = 0;
     const ssize_t n = ::read(STDIN_FILENO, &byte, 1);
-    if (n < 0 && errno == EINTR && !Interrupt::flag()) continue;
     if (n <= 0) return static_cast<int>(n);
     const std::size_t used = std::mbrtowc(character, &byte, 1, &state);
     if (used == static_cast<std::size_t>(-2)) continue;
     if (used == static_cast<std::size_t>(-1)) *character = kReplacement;
+    if (used == 0) *character = kControlD;  // typed during an answer, when the terminal was not yet raw
     return 1;
   }
+  return -1;
 }
 
 char* prompt(EditLine*) {
@@ -103,7 +116,6 @@ class ChatInput::Editor {
   Editor& operator=(const Editor&) = delete;
 
   std::optional<std::string> read() {
-    el_resize(editor_);
     int length = 0;
     const char* line = el_gets(editor_, &length);
     if (line == nullptr || length <= 0) {

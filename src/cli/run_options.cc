@@ -51,6 +51,7 @@ void add_text_options(CLI::App& command, RunOptions& o) {
       ->type_name("N")
       ->capture_default_str();
   command.add_option("-r,--reverse-prompt", o.stop, "Stop at this text; can be given several times")
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
       ->allow_extra_args(false);
   command.add_flag("--ignore-eos", o.ignore_eos, "Never draw a token that ends the text");
 }
@@ -201,6 +202,7 @@ bool takes_next(const Commands& commands, const std::string& argument) {
 }  // namespace
 
 void add_run_options(CLI::App& command, RunOptions& options) {
+  command.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   add_text_options(command, options);
   add_sampling_options(command, options);
   add_engine_options(command, options);
