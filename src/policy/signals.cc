@@ -8,10 +8,11 @@ namespace miser::policy {
 float RarityCounter::observe(std::int32_t id) {
   std::uint32_t& count = counts_[id];
   const std::size_t n_distinct = counts_.size() - (count == 0 ? 1 : 0);
-  const double p = (count + 1.0) / (static_cast<double>(n_observed_) + static_cast<double>(n_distinct) + 1.0);
+  const double inverse_p =
+      (static_cast<double>(n_observed_) + static_cast<double>(n_distinct) + 1.0) / (count + 1.0);
   ++count;
   ++n_observed_;
-  return static_cast<float>(-std::log(p));
+  return static_cast<float>(std::log(inverse_p));
 }
 
 LogitSignals logit_signals(std::span<const float> logits) {
