@@ -7,6 +7,7 @@ namespace miser::cli {
 void add_run(CLI::App& app);
 void add_tokenize(CLI::App& app);
 void add_inspect(CLI::App& app);
+void add_bench(CLI::App& app);
 void add_eval(CLI::App& app);
 
 }  // namespace miser::cli

@@ -25,6 +25,7 @@ int run(int argc, char** argv) {
   miser::cli::add_run(app);
   miser::cli::add_tokenize(app);
   miser::cli::add_inspect(app);
+  miser::cli::add_bench(app);
   miser::cli::add_eval(app);
   auto arguments = miser::cli::expand_short_names(app, argc, argv);
   std::reverse(arguments.begin(), arguments.end());  // CLI11 takes them from the back
