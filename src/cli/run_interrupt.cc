@@ -17,10 +17,24 @@ void on_interrupt(int) {
   if (g_interrupted.exchange(true)) _exit(kExitInterrupted);
 }
 
+constexpr std::size_t kHandlerStack = std::size_t{64}
+                                      << 10U;  // a frame holds 11 KiB of AMX and AVX-512 state
+
+// oneDNN's kernels use the stack pointer as an ordinary register, so a signal's frame on the stack of the
+// thread would be written into the heap. The kernel gives signals of the process to the main thread.
+void use_own_stack() {
+  alignas(64) static char memory[kHandlerStack];
+  stack_t stack = {};
+  stack.ss_sp = memory;
+  stack.ss_size = sizeof(memory);
+  sigaltstack(&stack, nullptr);
+}
+
 // Without SA_RESTART: a read from the terminal ends with EINTR, so that a chat sees the flag.
 void handle_with(void (*handler)(int)) {
   struct sigaction action = {};
   action.sa_handler = handler;
+  action.sa_flags = SA_ONSTACK;
   sigaction(SIGINT, &action, nullptr);
 }
 
@@ -28,6 +42,7 @@ void handle_with(void (*handler)(int)) {
 
 Interrupt::Interrupt() {
   g_interrupted = false;
+  use_own_stack();
   handle_with(on_interrupt);
 }
 
