@@ -8,6 +8,7 @@ void add_eval(CLI::App& app) {
       app.add_subcommand("eval", "Measure what cache policies cost: KL from f16, perplexity, accuracy");
   command->require_subcommand(1);
   add_eval_kl(*command);
+  add_eval_tasks(*command);
   add_eval_merge(*command);
 }
 

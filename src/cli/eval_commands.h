@@ -9,6 +9,7 @@ namespace miser::cli {
 
 // Each registers subcommands of `miser eval`.
 void add_eval_kl(CLI::App& eval);
+void add_eval_tasks(CLI::App& eval);
 void add_eval_merge(CLI::App& eval);
 
 /// Writes the figures of a state to standard output, and its tokens to `per_token` if there is one. REQUIRES:
