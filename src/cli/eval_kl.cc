@@ -10,6 +10,7 @@
 #include "base/output_file.h"
 #include "cli/eval_commands.h"
 #include "cli/eval_options.h"
+#include "cli/eval_report.h"
 #include "cli/run_interrupt.h"
 #include "cli/run_output.h"
 #include "eval/kl_contexts.h"
@@ -29,6 +30,7 @@ struct Options : EvalOptions {
   std::optional<std::size_t> skip;
   std::string reference;
   std::string per_token;
+  ReportOptions report;
 };
 
 /// Documents, and where their reference logits come from.
@@ -114,12 +116,15 @@ void measure(const Options& o, EvalEngine& engine, const Input& input, std::size
             [](const auto& a, const auto& b) { return a.context < b.context; });
 }
 
-void evaluate(Options o) {
+void evaluate(Options o, const CLI::App& command) {
   require_standard_output();
   resolve(o);
   std::optional<OutputFile> per_token;
   if (!o.per_token.empty()) per_token.emplace(o.per_token);
+  std::optional<KlReport> report;
+  if (!o.report.path.empty()) report.emplace(o.report, command);
   EvalEngine engine(o);
+  if (report) report->read_text(o, engine);
   const Input input = read_input(o, engine);
   const std::size_t skip = first_scored(o, input);
   eval::KlState state{header_of(o, engine, input, skip), {}};
@@ -132,6 +137,7 @@ void evaluate(Options o) {
     note("no context was finished\n");
   } else {
     print_kl(state, o.json, per_token);
+    if (report) report->write(eval::kl_result(state), o);
   }
   if (interrupted) Interrupt::exit_by_signal();
 }
@@ -166,7 +172,8 @@ void add_eval_kl(CLI::App& eval) {
                    "Compare with these logits instead, saved by llama-perplexity --kl-divergence-base")
       ->type_name("FILE");
   command->add_option("--per-token", o->per_token, "Write a JSON line a scored token")->type_name("FILE");
-  command->callback([o] { evaluate(*o); });
+  add_report_options(*command, o->report);
+  command->callback([o, command] { evaluate(*o, *command); });
 }
 
 }  // namespace miser::cli

@@ -1,0 +1,16 @@
+#pragma once
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "report/report.h"
+
+namespace miser::report {
+
+/// Policies, summary and facts from what `miser eval kl --json` prints.
+void add_kl(const nlohmann::json& result, ReportData& data);
+
+/// Speeds from a file of what `miser bench --json` prints. Throws Error naming the file and the row when it
+/// is no such file.
+void add_bench(const std::string& path, ReportData& data);
+
+}  // namespace miser::report

@@ -1,0 +1,352 @@
+#include "report/report.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <random>
+
+#include "base/error.h"
+#include "report/heat_map.h"
+#include "report/hull.h"
+#include "report/page.h"
+#include "report/read.h"
+#include "report/width_map.h"
+#include "tiny_model.h"
+
+namespace miser::report {
+namespace {
+
+using nlohmann::json;
+using ::testing::ElementsAre;
+using ::testing::EndsWith;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+
+/// A folder of its own that goes away.
+class Report : public ::testing::Test {
+ protected:
+  Report() { std::filesystem::create_directory(folder_); }
+  ~Report() override { std::filesystem::remove_all(folder_); }
+
+  std::string path(const std::string& name) const { return folder_ / name; }
+  std::string write(const std::string& name, const std::string& text) const {
+    std::ofstream(path(name)) << text;
+    return path(name);
+  }
+  std::string read(const std::string& name) const {
+    std::ifstream file(path(name));
+    return {std::istreambuf_iterator<char>(file), {}};
+  }
+  std::vector<std::string> files() const {
+    std::vector<std::string> names;
+    for (const auto& entry : std::filesystem::directory_iterator(folder_))
+      names.push_back(entry.path().filename());
+    return names;
+  }
+
+ private:
+  std::filesystem::path folder_ = std::filesystem::path(::testing::TempDir()) /
+                                  ("report_" + std::to_string(getpid()) + "_" +
+                                   ::testing::UnitTest::GetInstance()->current_test_info()->name());
+};
+
+std::string message_of(const std::function<void()>& call) {
+  try {
+    call();
+  } catch (const Error& e) {
+    return e.what();
+  }
+  return "no error";
+}
+
+ReportData with_token(const std::string& piece) {
+  ReportData data;
+  data.heat_maps.push_back({"q4", 1, 1, {}});
+  data.heat_maps[0].tokens.push_back({piece, TokenState::kPacked, 4, {}, {}, "33"});
+  return data;
+}
+
+std::size_t count(const std::string& text, const std::string& what) {
+  std::size_t n = 0;
+  for (std::size_t at = text.find(what); at != std::string::npos; at = text.find(what, at + 1)) ++n;
+  return n;
+}
+
+/// The data block, found as a browser finds it: up to the first end tag.
+std::string data_block(const std::string& text) {
+  const std::string begin = "id=\"data\">";
+  const std::size_t at = text.find(begin) + begin.size();
+  return text.substr(at, text.find("</script", at) - at);
+}
+
+TEST_F(Report, TextCannotEndItsScriptElement) {
+  for (const std::string piece : {"</script>", "<!--<script>", "a\"b\\n\n", "@DATA@", "@STYLE@"}) {
+    const std::string text = page(with_token(piece));
+    EXPECT_EQ(count(text, "</script"), 2U) << piece;
+    EXPECT_EQ(json::parse(data_block(text))["heat_maps"][0]["tokens"][0][0], piece);
+  }
+}
+
+TEST_F(Report, MalformedTextBecomesReplacementCharacters) {
+  const json data = json::parse(data_block(page(with_token("a\xE2"))));
+  EXPECT_EQ(data["heat_maps"][0]["tokens"][0][0], "a\uFFFD");
+}
+
+TEST_F(Report, PageLoadsNothing) {
+  const std::string text = page({});
+  for (const std::string forbidden :
+       {" src=", "<link", "@import", "url(", "fetch(", "XMLHttpRequest", "import("})
+    EXPECT_EQ(count(text, forbidden), 0U) << forbidden;
+  EXPECT_EQ(count(text, "http"), count(text, "http://www.w3.org/2000/svg"));
+  EXPECT_LT(text.size(), 100'000U);
+}
+
+TEST_F(Report, IsWrittenWhole) {
+  const std::string file = path("out.html");
+  OutputFile out(file);
+  write_report(out, with_token("x"));
+  EXPECT_EQ(read("out.html"), page(with_token("x")));
+  EXPECT_THAT(files(), ElementsAre("out.html"));
+}
+
+TEST_F(Report, OlderPageStaysUntilTheNewOneIsThere) {
+  write("out.html", "old");
+  { OutputFile out(path("out.html")); }
+  EXPECT_EQ(read("out.html"), "old");
+  EXPECT_THAT(files(), ElementsAre("out.html"));
+}
+
+TEST_F(Report, FullDiskIsOneClearLine) {
+  EXPECT_EQ(message_of([] {
+              OutputFile out("/dev/full");
+              write_report(out, {});
+            }),
+            "/dev/full: cannot write: No space left on device");
+}
+
+TEST_F(Report, HullIsTheLowestLineBelowAllPoints) {
+  std::mt19937 random(3);
+  std::uniform_real_distribution<double> uniform(0, 1);
+  for (int trial = 0; trial < 200; ++trial) {
+    std::vector<Point> points(1 + trial % 12);
+    for (Point& p : points) p = {uniform(random), uniform(random)};
+    const auto hull = lower_hull(points);
+    ASSERT_FALSE(hull.empty());
+    // By brute force: a corner is a point that no chord of two others, and no point to its left, undercuts.
+    std::vector<std::size_t> expected;
+    for (std::size_t i = 0; i < points.size(); ++i) {
+      bool corner = true;
+      for (const Point& a : points) {
+        corner &= !(a.x < points[i].x && a.y <= points[i].y);
+        for (const Point& b : points) {
+          if (!(a.x < points[i].x && points[i].x < b.x)) continue;
+          corner &= a.y + (b.y - a.y) * (points[i].x - a.x) / (b.x - a.x) >= points[i].y;
+        }
+      }
+      if (corner) expected.push_back(i);
+    }
+    std::sort(expected.begin(), expected.end(),
+              [&](std::size_t a, std::size_t b) { return points[a].x < points[b].x; });
+    EXPECT_EQ(hull, expected);
+  }
+}
+
+TEST_F(Report, HullIsOfFixedWidthsThatLoseSomething) {
+  ReportData data;
+  for (const auto& [kv, bits, kl] : std::vector<std::tuple<std::string, double, double>>{
+           {"f16", 16, 0}, {"q2", 2.5, 0.1}, {"rule", 2.6, 1e-6}, {"k4v3", 4, 0.2}, {"q4", 4.5, 0.004}}) {
+    data.policies.emplace_back();
+    data.policies.back().kv = kv;
+    data.policies.back().bits_per_element = bits;
+    data.policies.back().kl_mean = kl;
+  }
+  EXPECT_EQ(to_json(data)["hull"], json({1, 4}));
+}
+
+/// Random widths, remembered.
+class Dice : public kv::WidthChooser {
+ public:
+  using Key = std::tuple<std::size_t, std::size_t, std::size_t, std::size_t>;  // position, layer, side, head
+
+  void choose(const kv::LeavingBlock& block, kv::BlockWidths& widths) override {
+    for (std::size_t h = 0; h < block.n_kv_heads; ++h) {
+      for (std::size_t i = 0; i < block.n_tokens; ++i) {
+        const std::size_t position = block.first_position + i;
+        widths.k[h * block.n_tokens + i] = chosen[{position, block.layer, 0, h}] = roll();
+        widths.v[h * block.n_tokens + i] = chosen[{position, block.layer, 1, h}] = roll();
+      }
+    }
+  }
+  std::map<Key, kv::Width> chosen;
+
+ private:
+  kv::Width roll() { return kv::kAllWidths[random_() % kv::kWidthCount]; }
+  std::mt19937 random_{7};
+};
+
+TEST_F(Report, WidthMapIsWhatThePolicyChose) {
+  const Model model = Model::load(test::tiny_models()[0].path);
+  const ModelConfig& c = model.config();
+  kv::CacheConfig config{c.n_layers, c.n_kv_heads, c.n_heads, c.head_dim, 600};
+  kv::Cache cache(config);
+  nn::ThreadPool pool(1);
+  Forward forward(model, cache, pool);
+  Dice dice;
+  for (std::size_t done = 0; done < 585; done += 45)
+    forward.run(std::vector<std::int32_t>(45, 5), dice, LogitsOf::kNone);
+
+  const WidthMap map = width_map(cache);
+  ASSERT_EQ(map.n_tokens, 585U);
+  ASSERT_EQ(map.widths.size(), 585 * c.n_layers * 2 * c.n_kv_heads);
+  ASSERT_GT(dice.chosen.size(), 500 * map.per_token());  // more than two segments
+  std::size_t at = 0;
+  for (std::size_t position = 0; position < map.n_tokens; ++position) {
+    for (std::size_t layer = 0; layer < c.n_layers; ++layer) {
+      for (std::size_t side = 0; side < 2; ++side) {
+        for (std::size_t head = 0; head < c.n_kv_heads; ++head) {
+          const auto chosen = dice.chosen.find({position, layer, side, head});
+          const kv::Width expected = chosen == dice.chosen.end() ? kv::Width::k16 : chosen->second;
+          ASSERT_EQ(map.widths[at++], expected) << position << " " << layer << " " << side << " " << head;
+        }
+      }
+    }
+  }
+}
+
+class HeatMapTest : public Report {
+ protected:
+  HeatMap run(const std::string& kv, const std::string& text) {
+    SessionOptions options;
+    options.kv = kv;
+    return heat_map(model_, pool_, tokenizer_, std::move(options), text);
+  }
+
+  static std::string path_of(const std::string& name) { return MISER_FIXTURES "/tiny/" + name + ".gguf"; }
+  Model model_ = Model::load(path_of("f32_long"));
+  Tokenizer tokenizer_{model_.file()};
+  nn::ThreadPool pool_{1};
+};
+
+TEST_F(HeatMapTest, ShowsTheWholeTextWithTheWidthsOfItsPolicy) {
+  std::string text;
+  while (text.size() < 150) text += "Keys are not values, and 4719 is a number. ";
+  const HeatMap map = run("k3v2", text);
+  std::string pieces;
+  std::size_t packed = 0;
+  for (const HeatToken& token : map.tokens) {
+    pieces += token.piece;
+    packed += token.state == TokenState::kPacked ? 1 : 0;
+    EXPECT_EQ(token.bits, token.state == TokenState::kPacked ? 2.5 : 16);
+    ASSERT_EQ(token.widths.size(), 2 * map.n_layers * map.n_kv_heads);
+    const std::string heads(map.n_kv_heads, '2');
+    if (token.state == TokenState::kPacked) {
+      EXPECT_EQ(token.widths.substr(0, 2 * map.n_kv_heads), heads + std::string(map.n_kv_heads, '1'));
+    }
+    EXPECT_GT(token.signals.confidence, 0);
+  }
+  EXPECT_THAT(pieces, EndsWith(text));
+  EXPECT_EQ(map.tokens[3].state, TokenState::kSink);
+  EXPECT_EQ(map.tokens.back().state, TokenState::kStaged);
+  // By the rule of positions the query at n - 1 reads blocks that end at n - 1 - 32 or before.
+  EXPECT_EQ(packed, (map.tokens.size() - 1 - 32) / 32 * 32 - 4);
+}
+
+TEST_F(HeatMapTest, WritesPartsOfACharacterAsBytes) {
+  std::string pieces;
+  for (const HeatToken& token : run("q4", "\u2603").tokens) pieces += token.piece;
+  EXPECT_THAT(pieces, ::testing::AnyOf(HasSubstr("‹E2›‹98›‹83›"), HasSubstr("‹E2 98›‹83›"), HasSubstr("☃")));
+}
+
+TEST_F(HeatMapTest, RefusesTextsThatAreEmptyOrTooLong) {
+  EXPECT_THAT(
+      message_of([&] { run("q4", std::string(40'000, '7')); }),
+      ::testing::AllOf(HasSubstr("the text of the report: found "), EndsWith(" tokens, expected 1 to 2000")));
+  EXPECT_THAT(message_of([&] { run("q4", ""); }), HasSubstr("found 0 tokens, expected 1 to 2000"));
+}
+
+json kl_result() {
+  return json::parse(R"({"task": "kl", "model": {"name": "m.gguf", "bytes": 96500000, "hash": "ab"},
+    "kv": ["f16", "q2"], "kv_window": 32, "kv_block": 32, "kv_scales": "unbiased", "shard": "0/1", "text": "cd",
+    "contexts": 4, "context": 1024, "skip": 256, "reference": {"name": "f16"}, "done": 3, "n": 2301, "rows": [
+    {"kv": "q2", "bits_per_element": 2.5, "bytes": 100.5, "bytes_f16": 800, "vectors_at": {}, "compressed_share": 0.9,
+     "kl_mean": 0.1, "kl_median": 0.02, "kl_p99": 1.5, "kl_max": 3, "top1": 0.8, "perplexity": 16,
+     "perplexity_ratio": 1.1, "n": 2301, "ci95": {"kl_mean": [0.09, 0.11], "top1": [0.7, 0.9],
+     "perplexity": [15, 17], "perplexity_ratio": [1.05, 1.15]},
+     "positions": [{"from": 256, "to": 512, "n": 3, "kl_mean": 0.05, "top1": 0.9, "perplexity": 17}]}]})");
+}
+
+TEST_F(Report, ReadsWhatEvalKlPrints) {
+  ReportData data;
+  add_kl(kl_result(), data);
+  EXPECT_EQ(data.title, "m.gguf");
+  EXPECT_THAT(data.summary, HasSubstr("2301 tokens scored, in 3 contexts of 1024, from position 256 on."));
+  ASSERT_EQ(data.policies.size(), 1U);
+  const PolicyResult& q2 = data.policies[0];
+  EXPECT_EQ(q2.bits_per_element, 2.5);
+  EXPECT_EQ(q2.kl_p99, 1.5);
+  EXPECT_EQ(q2.kl_interval->high, 0.11);
+  EXPECT_EQ(q2.top1_interval->low, 0.7);
+  EXPECT_EQ(q2.ratio_interval->low, 1.05);
+  EXPECT_EQ(q2.positions[0].perplexity, 17);
+  EXPECT_EQ(data.facts[0].value, "m.gguf, 96.5 MB, hash ab");
+  EXPECT_EQ(data.facts[1].value, "3 of 4 contexts of 1024 tokens, hash cd");
+}
+
+TEST_F(Report, HasNoIntervalsOfOneContext) {
+  json result = kl_result();
+  result["rows"][0]["ci95"] = nullptr;
+  ReportData data;
+  add_kl(result, data);
+  EXPECT_FALSE(data.policies[0].kl_interval || data.policies[0].top1_interval ||
+               data.policies[0].ratio_interval);
+}
+
+TEST_F(Report, ReadsWhatBenchPrints) {
+  const std::string file =
+      write("bench.json", R"({"model": "m.gguf", "threads": 2, "bandwidth_gb_per_s": 42.04,
+    "machine": {"cpu": "Some CPU"}, "rows": [{"kv": "q4", "depth": 2048, "prefill_tok_per_s": null,
+    "decode_tok_per_s": 101.5, "roofline_share": 0.5, "kv_bytes": 12345}]})");
+  ReportData data;
+  add_bench(file, data);
+  ASSERT_EQ(data.speed.size(), 1U);
+  EXPECT_EQ(data.speed[0].kv, "q4");
+  EXPECT_EQ(data.speed[0].depth, 2048U);
+  EXPECT_EQ(data.speed[0].prefill_tok_per_s, std::nullopt);
+  EXPECT_EQ(data.speed[0].decode_tok_per_s, 101.5);
+  EXPECT_EQ(data.speed[0].kv_bytes, 12345);
+  EXPECT_EQ(data.speed_note, "m.gguf; Some CPU; 2 threads; memory bandwidth 42.0 GB/s");
+}
+
+TEST_F(Report, SaysWhereABenchFileIsWrong) {
+  const auto error = [&](const std::string& text) {
+    ReportData data;
+    return message_of([&] { add_bench(write("bench.json", text), data); });
+  };
+  const std::string file = path("bench.json");
+  const std::string no_bench =
+      file + ": expected one JSON object with \"rows\", as miser bench --json prints it";
+  for (const char* text : {"{", "[]", "{}", "{\"rows\": 3}"}) EXPECT_EQ(error(text), no_bench) << text;
+  EXPECT_THAT(error(R"({"rows": [{"kv": "q4", "depth": 0}, 7]})"),
+              HasSubstr(file + ": rows[1]: expected a policy"));
+  EXPECT_THAT(error(R"({"rows": [{"kv": "q4", "depth": -1}]})"),
+              HasSubstr("rows[0]: expected a count of tokens"));
+  EXPECT_THAT(error(R"({"rows": [{"kv": "q4", "depth": 0, "decode_tok_per_s": "fast"}]})"),
+              HasSubstr("rows[0]: expected a number \"decode_tok_per_s\""));
+  EXPECT_THAT(message_of([&] {
+                ReportData data;
+                add_bench(path("missing.json"), data);
+              }),
+              HasSubstr("missing.json"));
+}
+
+TEST_F(Report, SampleTextIsThere) {
+  EXPECT_THAT(std::string(sample_text()), ::testing::StartsWith("A language model reads"));
+}
+
+}  // namespace
+}  // namespace miser::report
