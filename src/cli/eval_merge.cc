@@ -3,10 +3,13 @@
 #include <string>
 #include <vector>
 
+#include "base/error.h"
 #include "base/output_file.h"
 #include "cli/eval_commands.h"
 #include "cli/run_output.h"
 #include "eval/kl_state.h"
+#include "eval/task_result.h"
+#include "eval/task_state.h"
 
 namespace miser::cli {
 namespace {
@@ -23,6 +26,12 @@ void merge_kl(const Options& o) {
   print_kl(eval::merge_kl_states(o.states), o.json, per_token);
 }
 
+void merge_task(const Options& o) {
+  if (!o.per_token.empty()) fail_usage("--per-token is for states of miser eval kl");
+  const eval::TaskState state = eval::merge_states(o.states);
+  write_output(o.json ? eval::task_result(state).dump() + "\n" : eval::task_table(state));
+}
+
 }  // namespace
 
 void add_eval_merge(CLI::App& eval) {
@@ -34,7 +43,8 @@ void add_eval_merge(CLI::App& eval) {
   command->add_flag("--json", o->json, "Print one JSON object");
   command->callback([o] {
     require_standard_output();
-    merge_kl(*o);
+    const bool kl = eval::is_kl_header(eval::read_state_header(o->states[0]));
+    kl ? merge_kl(*o) : merge_task(*o);
   });
 }
 

@@ -13,7 +13,7 @@ namespace miser::eval {
 /// miser_eval, task ("kl"), model, kv (policies, f16 first), text, contexts (how many), context (tokens),
 /// skip and those of the cache; and one record a finished context, in order. docs/eval.md describes the file.
 struct KlState {
-  nlohmann::json header;
+  nlohmann::json header = nlohmann::json::value_t::null;
   std::vector<ContextRecord> records;
 };
 
