@@ -1,11 +1,13 @@
 #include "nn/thread_pool.h"
 
 #include <hwy/cache_control.h>
+#include <pthread.h>
 
 #include <atomic>
 #include <cassert>
 #include <chrono>
 #include <condition_variable>
+#include <csignal>
 #include <exception>
 #include <mutex>
 #include <thread>
@@ -41,6 +43,24 @@ bool spin_until(std::chrono::nanoseconds limit, Ready ready) {
   } while (std::chrono::steady_clock::now() < end);
   return ready();
 }
+
+/// Threads started while it lives get no asynchronous signals: a handler would run on their stack, and
+/// oneDNN's kernels keep other things than the stack in the stack pointer.
+class SignalsBlocked {
+ public:
+  SignalsBlocked() {
+    sigset_t blocked;
+    sigfillset(&blocked);
+    for (const int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP}) sigdelset(&blocked, fault);
+    pthread_sigmask(SIG_SETMASK, &blocked, &before_);
+  }
+  ~SignalsBlocked() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+  SignalsBlocked(const SignalsBlocked&) = delete;
+  SignalsBlocked& operator=(const SignalsBlocked&) = delete;
+
+ private:
+  sigset_t before_{};
+};
 
 }  // namespace
 
@@ -83,6 +103,7 @@ struct ThreadPool::Impl {
 ThreadPool::Impl::Impl(int n_threads) {
   const bool oversubscribed = n_threads > static_cast<int>(std::thread::hardware_concurrency());
   spin = oversubscribed ? std::chrono::nanoseconds{0} : kSpin;
+  const SignalsBlocked in_workers;
   threads.reserve(static_cast<std::size_t>(n_threads) - 1);
   for (int worker = 1; worker < n_threads; ++worker) {
     threads.emplace_back([this, worker] { work(worker); });
