@@ -59,12 +59,14 @@ std::string describe(const Engine& engine, const RunOptions& options) {
 }
 
 std::string summary(const Engine& engine, const Totals& totals) {
-  return cache_line(engine.session) + fmt::format(
-                                          "prefill {} tokens at {:.0f} tok/s, decode {} tokens at {:.0f} "
-                                          "tok/s, load {:.1f} s; stopped: {}\n",
-                                          totals.n_prompt, per_second(totals.n_prompt, totals.prefill_ms),
-                                          totals.n_generated, per_second(totals.n_decoded, totals.decode_ms),
-                                          engine.load_ms / 1000, to_string(totals.stop_reason));
+  std::string text = cache_line(engine.session);
+  text += fmt::format("prefill {} tokens at {:.0f} tok/s, decode {} tokens", totals.n_prompt,
+                      per_second(totals.n_prompt, totals.prefill_ms), totals.n_generated);
+  // The first token comes out of the prefill, so a single one says nothing of decoding.
+  if (totals.n_decoded > 0)
+    text += fmt::format(" at {:.0f} tok/s", per_second(totals.n_decoded, totals.decode_ms));
+  text += fmt::format(", load {:.1f} s; stopped: {}\n", engine.load_ms / 1000, to_string(totals.stop_reason));
+  return text;
 }
 
 nlohmann::ordered_json to_json(const Engine& engine, const Totals& totals, const std::string& text) {

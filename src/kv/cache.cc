@@ -83,10 +83,12 @@ Cache::Cache(const CacheConfig& config, Centres centres, std::pmr::memory_resour
   const std::size_t elements = config_.n_layers * config_.n_kv_heads * config_.head_dim;
   check_centre(centres.k, elements, "keys");
   check_centre(centres.v, elements, "values");
-  centres_k_.assign(elements, 0.0F);
-  centres_v_.assign(elements, 0.0F);
-  std::copy(centres.k.begin(), centres.k.end(), centres_k_.begin());
-  std::copy(centres.v.begin(), centres.v.end(), centres_v_.begin());
+  auto keep = [&](const std::vector<float>& centre, std::pmr::vector<float>& kept) {
+    kept = std::pmr::vector<float>(centre.empty() ? config_.head_dim : elements, kept.get_allocator());
+    std::copy(centre.begin(), centre.end(), kept.begin());
+  };
+  keep(centres.k, centres_k_);
+  keep(centres.v, centres_v_);
   clear();
 }
 
@@ -105,14 +107,18 @@ std::size_t Cache::exact_begin(std::size_t position) const {
   return (position - config_.window) / config_.block * config_.block;
 }
 
+Side Cache::side(const std::pmr::vector<float>& centres, std::size_t layer, std::size_t head) const {
+  const bool shared = centres.size() == config_.head_dim;
+  const std::size_t at = shared ? 0 : (layer * config_.n_kv_heads + head) * config_.head_dim;
+  return {&rotation_, std::span(centres).subspan(at, config_.head_dim), config_.scales};
+}
+
 Side Cache::key_side(std::size_t layer, std::size_t head) const {
-  const std::size_t at = (layer * config_.n_kv_heads + head) * config_.head_dim;
-  return {&rotation_, std::span(centres_k_).subspan(at, config_.head_dim), config_.scales};
+  return side(centres_k_, layer, head);
 }
 
 Side Cache::value_side(std::size_t layer, std::size_t head) const {
-  const std::size_t at = (layer * config_.n_kv_heads + head) * config_.head_dim;
-  return {&rotation_, std::span(centres_v_).subspan(at, config_.head_dim), config_.scales};
+  return side(centres_v_, layer, head);
 }
 
 std::size_t Cache::bytes_f16() const {

@@ -109,9 +109,11 @@ class Cache {
   std::array<std::uint64_t, kWidthCount> vectors_at() const;
 
  private:
+  Side side(const std::pmr::vector<float>& centres, std::size_t layer, std::size_t head) const;
+
   CacheConfig config_;
   std::unique_ptr<CountingResource> memory_;
-  std::pmr::vector<float> centres_k_;
+  std::pmr::vector<float> centres_k_;  ///< as Centres::k, or one row of zeros for all heads
   std::pmr::vector<float> centres_v_;
   Rotation rotation_;
   std::pmr::vector<LayerCache> layers_;
