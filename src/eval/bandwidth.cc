@@ -1,10 +1,12 @@
 #include "eval/bandwidth.h"
 
 #include <unistd.h>
+#include <numeric>
 
 #include <algorithm>
 #include <atomic>
 #include <memory>
+#include <numeric>
 #include <vector>
 
 #include "eval/statistics.h"
@@ -29,7 +31,10 @@ std::uint64_t sum(const std::uint64_t* HWY_RESTRICT words, std::size_t n) {
     a = hn::Add(a, hn::Add(hn::LoadU(d, at), hn::LoadU(d, at + lanes)));
     b = hn::Add(b, hn::Add(hn::LoadU(d, at + 2 * lanes), hn::LoadU(d, at + 3 * lanes)));
   }
-  return hn::GetLane(hn::SumOfLanes(d, hn::Add(a, b)));
+  // Not SumOfLanes: GCC reduces signed lanes, whose overflow is undefined.
+  HWY_ALIGN std::uint64_t last[HWY_MAX_BYTES / sizeof(std::uint64_t)];
+  hn::Store(hn::Add(a, b), d, last);
+  return std::accumulate(last, last + lanes, std::uint64_t{0});
 }
 
 const char* simd_target() {

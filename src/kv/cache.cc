@@ -26,53 +26,7 @@ void check_centre(const std::vector<float>& centre, std::size_t expected, const 
 
 }  // namespace
 
-LayerCache::LayerCache(const CacheConfig& config, std::pmr::memory_resource* memory)
-    : sinks(config.sinks),
-      exact_k(memory),
-      exact_v(memory),
-      received(memory),
-      heads(memory),
-      row_elements_(config.n_kv_heads * config.head_dim),
-      received_stride_(received_stride(config)),
-      max_rows_(config.sinks + std::min(config.window + config.block, config.context)) {
-  heads.reserve(config.n_kv_heads);
-  for (std::size_t g = 0; g < config.n_kv_heads; ++g) heads.emplace_back(memory);
-}
-
-std::size_t LayerCache::exact_row(std::size_t position) const {
-  return position < sinks || staged_begin <= sinks ? position : position - staged_begin + sinks;
-}
-
-void LayerCache::copy_tokens(const LayerCache& other) {
-  n_tokens = other.n_tokens;
-  staged_begin = other.staged_begin;
-  exact_capacity = other.exact_capacity;
-  exact_k = other.exact_k;
-  exact_v = other.exact_v;
-  received = other.received;
-  auto copy = [](const std::pmr::vector<Segment>& from, std::pmr::vector<Segment>& to) {
-    to.clear();
-    to.reserve(from.size());
-    for (const Segment& segment : from) to.emplace_back(segment, to.get_allocator().resource());
-  };
-  for (std::size_t g = 0; g < heads.size(); ++g) {
-    copy(other.heads[g].k, heads[g].k);
-    copy(other.heads[g].v, heads[g].v);
-  }
-}
-
-void LayerCache::reserve_exact(std::size_t rows, bool with_received) {
-  if (rows > exact_capacity) {
-    exact_capacity = std::max(rows, std::min(2 * rows, max_rows_));
-    // Move-assigned rather than resized, so that they are exactly as large as asked for.
-    exact_k = std::pmr::vector<std::uint16_t>(exact_capacity * row_elements_, exact_k.get_allocator());
-    exact_v = std::pmr::vector<std::uint16_t>(exact_capacity * row_elements_, exact_v.get_allocator());
-  }
-  const std::size_t wanted = with_received ? exact_capacity * received_stride_ : 0;
-  if (received.size() != wanted) received = std::pmr::vector<float>(wanted, received.get_allocator());
-}
-
-Cache::Cache(const CacheConfig& config, Centres centres, std::pmr::memory_resource* memory)
+Cache::Cache(const CacheConfig& config, const Centres& centres, std::pmr::memory_resource* memory)
     : config_(config),
       memory_(std::make_unique<CountingResource>(memory)),
       centres_k_(memory_.get()),
@@ -111,14 +65,6 @@ Side Cache::side(const std::pmr::vector<float>& centres, std::size_t layer, std:
   const bool shared = centres.size() == config_.head_dim;
   const std::size_t at = shared ? 0 : (layer * config_.n_kv_heads + head) * config_.head_dim;
   return {&rotation_, std::span(centres).subspan(at, config_.head_dim), config_.scales};
-}
-
-Side Cache::key_side(std::size_t layer, std::size_t head) const {
-  return side(centres_k_, layer, head);
-}
-
-Side Cache::value_side(std::size_t layer, std::size_t head) const {
-  return side(centres_v_, layer, head);
 }
 
 std::size_t Cache::bytes_f16() const {

@@ -24,7 +24,7 @@ kv::CacheConfig cache_config(const ModelConfig& model, const SessionOptions& opt
 
 Session::Session(const Model& model, nn::ThreadPool& pool, SessionOptions options)
     : options_(std::move(options)),
-      cache_(cache_config(model.config(), options_), std::move(options_.kv_centres)),
+      cache_(cache_config(model.config(), options_), options_.kv_centres),
       policy_(policy::parse(options_.kv, history_)),
       forward_(model, cache_, pool) {
   if (options_.batch == 0) fail_usage("--batch-size: found 0, expected at least 1");

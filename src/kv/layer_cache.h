@@ -1,0 +1,67 @@
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <memory_resource>
+#include <vector>
+
+#include "kv/segment.h"
+
+namespace miser::kv {
+
+struct CacheConfig {
+  std::size_t n_layers = 0;
+  std::size_t n_kv_heads = 0;
+  std::size_t n_heads = 0;
+  std::size_t head_dim = 0;
+  std::size_t context = 0;  ///< most positions the cache will hold
+  std::size_t window = 32;  ///< W: newest tokens that stay exact
+  std::size_t block = 32;   ///< B: tokens are committed in aligned blocks of B; divides Segment::kMaxTokens
+  std::size_t sinks = 4;    ///< first tokens that stay exact for ever
+  ScaleRule scales = ScaleRule::kUnbiased;
+};
+
+/// Floats kept per exact token and layer for LeavingBlock::received*: sums per query head, then squares and
+/// maxima per KV head.
+constexpr std::size_t received_stride(const CacheConfig& config) {
+  return config.n_heads + 2 * config.n_kv_heads;
+}
+
+/// Packed tokens of one KV head: segment s holds the K and V of positions [256 s, 256 (s + 1)), sinks left
+/// out.
+struct PackedHead {
+  explicit PackedHead(std::pmr::memory_resource* memory) : k(memory), v(memory) {}
+
+  std::pmr::vector<Segment> k;
+  std::pmr::vector<Segment> v;
+};
+
+/// The state of one layer between two forward passes. Positions [0, min(sinks, staged_begin)) are sinks,
+/// [sinks, staged_begin) are packed, [staged_begin, n_tokens) are staged: exact, in binary16, not rotated.
+struct LayerCache {
+  LayerCache(const CacheConfig& config, std::pmr::memory_resource* memory);
+
+  /// Takes over the tokens of `other`, which keeps them.
+  void copy_tokens(const LayerCache& other);
+
+  /// Row of a sink's or staged token's position in the exact arrays: sinks come first, without a gap.
+  std::size_t exact_row(std::size_t position) const;
+  std::size_t exact_rows() const { return exact_row(n_tokens); }
+  /// Makes room for `rows` exact rows per head, and for what they received if asked; keeps no content.
+  void reserve_exact(std::size_t rows, bool with_received);
+
+  std::size_t sinks;
+  std::size_t n_tokens = 0;
+  std::size_t staged_begin = 0;             ///< a multiple of the block
+  std::size_t exact_capacity = 0;           ///< rows per head in the three arrays below
+  std::pmr::vector<std::uint16_t> exact_k;  ///< [n_kv_heads, exact_capacity, head_dim] in binary16
+  std::pmr::vector<std::uint16_t> exact_v;  ///< the same
+  std::pmr::vector<float> received;         ///< [exact_capacity, received_stride(config)], empty if unwanted
+  std::pmr::vector<PackedHead> heads;       ///< [n_kv_heads]
+
+ private:
+  std::size_t row_elements_;
+  std::size_t received_stride_;
+  std::size_t max_rows_;
+};
+
+}  // namespace miser::kv
