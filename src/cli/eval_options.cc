@@ -11,13 +11,12 @@
 #include "base/mapped_file.h"
 #include "cli/default_model.h"
 #include "cli/run_threads.h"
+#include "cli/shared_options.h"
 #include "policy/policy.h"
 #include "session/centres.h"
 
 namespace miser::cli {
 namespace {
-
-constexpr std::size_t kMaxCount = std::size_t{1} << 30U;
 
 std::vector<std::string> canonical(const std::vector<std::string>& specs) {
   const policy::SignalHistory none;
@@ -40,18 +39,9 @@ Shard parse_shard(const std::string& text) {
   return shard;
 }
 
-void check_vocabulary(const Model& model, const Tokenizer& tokenizer) {
-  const auto n_tokens = static_cast<std::size_t>(tokenizer.size());
-  if (model.config().n_vocab < n_tokens) {
-    fail("{}: the tokenizer has {} tokens, the model has logits of {} only", model.file().name(), n_tokens,
-         model.config().n_vocab);
-  }
-}
-
 }  // namespace
 
 void add_eval_options(CLI::App& command, EvalOptions& o, const std::string& documents) {
-  const CLI::Range counts(std::size_t{0}, kMaxCount);
   command.add_option("-m,--model", o.model, "GGUF file (default: the model that ./dev model fetches)")
       ->type_name("FILE");
   command
@@ -60,30 +50,13 @@ void add_eval_options(CLI::App& command, EvalOptions& o, const std::string& docu
       ->type_name("POLICY")
       ->allow_extra_args(false);
   command.add_option("--limit", o.limit, "Most " + documents + ", spread evenly over all; 0: all")
-      ->check(counts)
+      ->check(whole(0, kMaxCount))
       ->type_name("N")
       ->capture_default_str();
   command.add_option("-t,--threads", o.threads, "Threads (default: physical cores)")
       ->check(CLI::Range(1, 1024))
       ->type_name("N");
-  command.add_option("--kv-window", o.session.kv_window, "Newest tokens that stay exact")
-      ->check(counts)
-      ->type_name("N")
-      ->capture_default_str();
-  command.add_option("--kv-block", o.session.kv_block, "Tokens leave the window in blocks of this size")
-      ->check(CLI::Range(std::size_t{1}, kMaxCount))
-      ->type_name("N")
-      ->capture_default_str();
-  command
-      .add_option("--kv-scales", o.kv_scales_flag,
-                  "Scales that keep the mean (unbiased) or least squares (ls)")
-      ->check(CLI::IsMember({"unbiased", "ls"}))
-      ->type_name("RULE")
-      ->capture_default_str();
-  command
-      .add_option("--kv-centres", o.centres,
-                  "GGUF with tensors centre.k and centre.v to subtract before packing")
-      ->type_name("FILE");
+  add_packing_options(command, o.session, o.kv_scales_flag, o.centres);
   command
       .add_option("--resume", o.resume,
                   "Keep finished " + documents + " in this file, and go on with those that are in it")
@@ -99,7 +72,7 @@ void add_eval_options(CLI::App& command, EvalOptions& o, const std::string& docu
 void resolve(EvalOptions& o) {
   o.kv = canonical(o.kv);
   o.shard = parse_shard(o.shard_flag);
-  o.session.kv_scales = o.kv_scales_flag == "ls" ? kv::ScaleRule::kLeastSquares : kv::ScaleRule::kUnbiased;
+  o.session.kv_scales = scale_rule(o.kv_scales_flag);
   if (o.threads == 0) o.threads = physical_cores();
   if (o.model.empty()) o.model = default_model_path();
 }

@@ -4,8 +4,8 @@
 
 #include <chrono>
 
-#include "base/error.h"
 #include "cli/run_output.h"
+#include "cli/shared_options.h"
 #include "session/centres.h"
 
 namespace miser::cli {
@@ -35,14 +35,6 @@ SessionOptions session_options(const RunOptions& options, const ModelConfig& mod
                      session.context, model.context));
   }
   return session;
-}
-
-void check_vocabulary(const Model& model, const Tokenizer& tokenizer) {
-  const auto n_tokens = static_cast<std::size_t>(tokenizer.size());
-  if (model.config().n_vocab < n_tokens) {
-    fail("{}: the tokenizer has {} tokens, the model has logits of {} only", model.file().name(), n_tokens,
-         model.config().n_vocab);
-  }
 }
 
 }  // namespace

@@ -3,37 +3,23 @@
 #include <fmt/format.h>
 
 #include <cerrno>
-#include <charconv>
 #include <cstring>
 #include <fstream>
 #include <limits>
 #include <map>
 #include <random>
 #include <string_view>
-#include <system_error>
 
 #include "base/error.h"
 #include "cli/default_model.h"
 #include "cli/run_threads.h"
+#include "cli/shared_options.h"
 
 namespace miser::cli {
 namespace {
 
-constexpr std::int64_t kMaxCount = std::int64_t{1} << 30U;  // of tokens
 constexpr std::int64_t kMaxThreads = 1024;
 constexpr std::size_t kMaxPromptBytes = std::size_t{256} << 20U;  // far past any context; stops /dev/zero
-
-// Accepts whole numbers from `low` to `high`; no description, so that the help stays readable.
-CLI::Validator whole(std::int64_t low, std::int64_t high) {
-  const auto check = [low, high](const std::string& text) {
-    std::int64_t value = 0;
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-    const bool number = error == std::errc() && end == text.data() + text.size();
-    if (number && value >= low && value <= high) return std::string();
-    return fmt::format("found '{}', expected a whole number from {} to {}", text, low, high);
-  };
-  return CLI::Validator(check, "");
-}
 
 void add_text_options(CLI::App& command, RunOptions& o) {
   command.add_option("-m,--model", o.model, "GGUF file (default: the model that ./dev model fetches)")
@@ -110,24 +96,7 @@ void add_cache_options(CLI::App& command, RunOptions& o) {
       .add_option("--cache-type-v", o.cache_type_v_flag,
                   "Values as f16, q8_0 or q4_0, like --kv (short: -ctv)")
       ->type_name("TYPE");
-  command.add_option("--kv-window", o.session.kv_window, "Newest tokens that stay exact")
-      ->check(whole(0, kMaxCount))
-      ->type_name("N")
-      ->capture_default_str();
-  command.add_option("--kv-block", o.session.kv_block, "Tokens leave the window in blocks of this size")
-      ->check(whole(1, kMaxCount))
-      ->type_name("N")
-      ->capture_default_str();
-  command
-      .add_option("--kv-scales", o.kv_scales_flag,
-                  "Scales that keep the mean (unbiased) or least squares (ls)")
-      ->check(CLI::IsMember({"unbiased", "ls"}))
-      ->type_name("RULE")
-      ->capture_default_str();
-  command
-      .add_option("--kv-centres", o.centres,
-                  "GGUF with tensors centre.k and centre.v to subtract before packing")
-      ->type_name("FILE");
+  add_packing_options(command, o.session, o.kv_scales_flag, o.centres);
 }
 
 void add_report_options(CLI::App& command, RunOptions& o) {
@@ -176,7 +145,7 @@ int cache_bits(const char* option, const std::optional<std::string>& type) {
 }
 
 void resolve_cache(RunOptions& o) {
-  o.session.kv_scales = o.kv_scales_flag == "ls" ? kv::ScaleRule::kLeastSquares : kv::ScaleRule::kUnbiased;
+  o.session.kv_scales = scale_rule(o.kv_scales_flag);
   o.session.record = o.show_bits || !o.trace.empty();
   if (o.cache_type_k_flag || o.cache_type_v_flag) {
     if (o.kv_flag) fail_usage("found both --kv and --cache-type-k or -v, expected one kind");
