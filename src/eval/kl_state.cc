@@ -1,10 +1,6 @@
 #include "eval/kl_state.h"
 
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
-#include <filesystem>
-#include <fstream>
 #include <iterator>
 #include <stdexcept>
 #include <string_view>
@@ -16,15 +12,6 @@ namespace miser::eval {
 namespace {
 
 using nlohmann::json;
-
-std::string read_file(const std::string& path) {
-  if (!std::filesystem::is_regular_file(path)) fail("{}: is no regular file, expected a state", path);
-  errno = 0;
-  std::ifstream file(path, std::ios::binary);
-  std::string text{std::istreambuf_iterator<char>(file), {}};
-  if (file.bad() || !file.is_open()) fail("{}: cannot be read: {}", path, std::strerror(errno));
-  return text;
-}
 
 std::size_t n_scored(const json& header) {
   const auto context = header.at("context").get<std::size_t>();
@@ -50,21 +37,6 @@ bool by_context(const ContextRecord& a, const ContextRecord& b) {
   return a.context < b.context;
 }
 
-json without_shard(json header) {
-  header.erase("shard");
-  return header;
-}
-
-/// The first field in which two headers differ, for a message.
-std::string difference(const json& found, const json& expected) {
-  for (const auto& [key, value] : expected.items()) {
-    if (found.contains(key) && found.at(key) == value) continue;
-    return fmt::format("{} is {}, expected {}", key, found.contains(key) ? found.at(key).dump() : "missing",
-                       value.dump());
-  }
-  return "it has more fields";
-}
-
 void check_complete(const KlState& all) {
   const auto n = all.header.at("contexts").get<std::size_t>();
   for (std::size_t i = 0; i < n; ++i) {
@@ -81,7 +53,7 @@ bool is_kl_header(const json& header) {
 }
 
 json read_state_header(const std::string& path) {
-  const std::string text = read_file(path);
+  const std::string text = read_state_text(path);
   const std::size_t end = text.find('\n');
   json header = json::parse(text.substr(0, end), nullptr, false);
   if (end == std::string::npos || !header.is_object() || !header.contains("miser_eval"))
@@ -90,20 +62,9 @@ json read_state_header(const std::string& path) {
 }
 
 KlState read_kl_state(const std::string& path, std::size_t* complete_bytes) {
-  const std::string text = read_file(path);
   KlState state;
-  std::size_t at = 0;
-  std::size_t n = 0;
-  for (std::size_t end = text.find('\n'); end != std::string::npos; end = text.find('\n', at)) {
-    ++n;
-    try {
-      add_line(state, std::string_view(text).substr(at, end - at));
-    } catch (const std::exception& e) {
-      fail("{}:{}: not a line of an evaluation's state: {}", path, n, e.what());
-    }
-    at = end + 1;
-  }
-  if (complete_bytes != nullptr) *complete_bytes = at;
+  const std::size_t complete = read_state_lines(path, [&](std::string_view line) { add_line(state, line); });
+  if (complete_bytes != nullptr) *complete_bytes = complete;
   if (state.header.is_null() && complete_bytes == nullptr) fail("{}: found no complete line", path);
   std::sort(state.records.begin(), state.records.end(), by_context);
   const auto twice = std::adjacent_find(state.records.begin(), state.records.end(),
@@ -119,7 +80,8 @@ KlState merge_kl_states(const std::vector<std::string>& paths) {
     one.header = without_shard(std::move(one.header));
     if (all.header.is_null()) all.header = one.header;
     if (one.header != all.header)
-      fail("{}: no shard of the run in {}: {}", path, paths.front(), difference(one.header, all.header));
+      fail("{}: no shard of the run in {}: {}", path, paths.front(),
+           header_difference(one.header, all.header));
     std::move(one.records.begin(), one.records.end(), std::back_inserter(all.records));
   }
   std::sort(all.records.begin(), all.records.end(), by_context);
@@ -127,35 +89,15 @@ KlState merge_kl_states(const std::vector<std::string>& paths) {
   return all;
 }
 
-KlStateWriter::KlStateWriter(std::string path, KlState& state) : path_(std::move(path)) {
-  std::size_t complete = 0;
-  if (std::filesystem::exists(path_)) {
-    KlState found = read_kl_state(path_, &complete);
-    if (complete > 0 && found.header != state.header)
-      fail("{}: the state of another run: {}", path_, difference(found.header, state.header));
-    // Too short to say what it is: the beginning of this run's first line, or somebody's file.
-    if (complete == 0 && !state.header.dump().starts_with(read_file(path_)))
-      fail("{}: found a file that is no state of an evaluation", path_);
-    state.records = std::move(found.records);
-    std::error_code error;
-    std::filesystem::resize_file(path_, complete, error);
-    if (error) fail("{}: cannot be written: {}", path_, error.message());
-  }
-  errno = 0;
-  file_.reset(std::fopen(path_.c_str(), "ab"));
-  if (!file_) fail("{}: cannot be written: {}", path_, std::strerror(errno));
-  if (complete == 0) write(state.header.dump() + "\n");
-}
+KlStateWriter::KlStateWriter(const std::string& path, KlState& state)
+    : file_(path, state.header, [&](std::size_t& complete_bytes) {
+        KlState found = read_kl_state(path, &complete_bytes);
+        state.records = std::move(found.records);
+        return found.header;
+      }) {}
 
 void KlStateWriter::add(const ContextRecord& record) {
-  write(to_json(record).dump() + "\n");
-}
-
-void KlStateWriter::write(const std::string& line) {
-  errno = 0;
-  const bool written = std::fwrite(line.data(), 1, line.size(), file_.get()) == line.size();
-  if (!written || std::fflush(file_.get()) != 0)
-    fail("{}: cannot be written: {}", path_, std::strerror(errno));
+  file_.write(to_json(record));
 }
 
 }  // namespace miser::eval

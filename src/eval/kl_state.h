@@ -1,11 +1,10 @@
 #pragma once
-#include <cstdio>
-#include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
 #include "eval/kl_record.h"
+#include "eval/state_file.h"
 
 namespace miser::eval {
 
@@ -37,17 +36,11 @@ class KlStateWriter {
  public:
   /// Makes `path`, or goes on with the state in it: then `state` gets its records. Throws Error when the file
   /// cannot be written or holds the state of another run than state.header describes.
-  KlStateWriter(std::string path, KlState& state);
+  KlStateWriter(const std::string& path, KlState& state);
   void add(const ContextRecord& record);
 
  private:
-  void write(const std::string& line);
-
-  struct Close {
-    void operator()(std::FILE* file) const { std::fclose(file); }
-  };
-  std::string path_;
-  std::unique_ptr<std::FILE, Close> file_;
+  StateFile file_;
 };
 
 }  // namespace miser::eval

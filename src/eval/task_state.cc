@@ -1,11 +1,6 @@
 #include "eval/task_state.h"
 
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
-#include <filesystem>
-#include <fstream>
-#include <sstream>
 #include <string_view>
 #include <utility>
 
@@ -55,16 +50,6 @@ Record to_record(const json& in) {
   return r;
 }
 
-std::string read_file(const std::string& path) {
-  if (!std::filesystem::is_regular_file(path)) fail("{}: is no regular file", path);
-  errno = 0;
-  std::ifstream file(path, std::ios::binary);
-  std::ostringstream text;
-  text << file.rdbuf();
-  if (!file || file.bad()) fail("{}: cannot be read: {}", path, std::strerror(errno));
-  return text.str();
-}
-
 bool by_item(const Record& a, const Record& b) {
   return a.item < b.item;
 }
@@ -88,39 +73,12 @@ void add_line(TaskState& state, std::string_view line) {
   state.header = std::move(parsed);
 }
 
-json without_shard(json header) {
-  header.erase("shard");
-  return header;
-}
-
-/// What two headers differ in, for a message.
-std::string difference(const json& found, const json& expected) {
-  for (const auto& [key, value] : expected.items()) {
-    if (!found.contains(key) || found.at(key) != value) {
-      return fmt::format("{} is {}, expected {}", key, found.contains(key) ? found.at(key).dump() : "missing",
-                         value.dump());
-    }
-  }
-  return "it has other fields";
-}
-
 }  // namespace
 
 TaskState read_state(const std::string& path, std::size_t* complete_bytes) {
-  const std::string text = read_file(path);
   TaskState state;
-  std::size_t at = 0;
-  std::size_t n = 0;
-  for (std::size_t end = text.find('\n'); end != std::string::npos; end = text.find('\n', at)) {
-    ++n;
-    try {
-      add_line(state, std::string_view(text).substr(at, end - at));
-    } catch (const std::exception& e) {
-      fail("{}:{}: not a line of an evaluation's state: {}", path, n, e.what());
-    }
-    at = end + 1;
-  }
-  if (complete_bytes != nullptr) *complete_bytes = at;
+  const std::size_t complete = read_state_lines(path, [&](std::string_view line) { add_line(state, line); });
+  if (complete_bytes != nullptr) *complete_bytes = complete;
   if (state.header.is_null() && complete_bytes == nullptr) fail("{}: found no complete line", path);
   std::sort(state.records.begin(), state.records.end(), by_item);
   const auto twice = std::adjacent_find(state.records.begin(), state.records.end(),
@@ -136,7 +94,8 @@ TaskState merge_states(const std::vector<std::string>& paths) {
     one.header = without_shard(std::move(one.header));
     if (all.header.is_null()) all.header = one.header;
     if (one.header != all.header)
-      fail("{}: not a shard of the run in {}: {}", path, paths.front(), difference(one.header, all.header));
+      fail("{}: not a shard of the run in {}: {}", path, paths.front(),
+           header_difference(one.header, all.header));
     for (Record& record : one.records) all.records.push_back(std::move(record));
   }
   std::sort(all.records.begin(), all.records.end(), by_item);
@@ -149,36 +108,15 @@ TaskState merge_states(const std::vector<std::string>& paths) {
   return all;
 }
 
-StateWriter::StateWriter(std::string path, const json& header, std::vector<Record>& done)
-    : path_(std::move(path)) {
-  std::size_t complete = 0;
-  if (std::filesystem::exists(path_)) {
-    TaskState state = read_state(path_, &complete);
-    if (!state.header.is_null() && state.header != header)
-      fail("{}: the state of another run: {}", path_, difference(state.header, header));
-    // Too short to say what it is: the beginning of this run's first line, or somebody's file.
-    if (complete == 0 && !header.dump().starts_with(read_file(path_)))
-      fail("{}: found a file that is no state of an evaluation", path_);
-    done = std::move(state.records);
-    std::error_code error;
-    std::filesystem::resize_file(path_, complete, error);
-    if (error) fail("{}: cannot be written: {}", path_, error.message());
-  }
-  errno = 0;
-  file_.reset(std::fopen(path_.c_str(), "ab"));
-  if (!file_) fail("{}: cannot be written: {}", path_, std::strerror(errno));
-  if (complete == 0) write(header.dump() + "\n");
-}
+StateWriter::StateWriter(const std::string& path, const json& header, std::vector<Record>& done)
+    : file_(path, header, [&](std::size_t& complete_bytes) {
+        TaskState found = read_state(path, &complete_bytes);
+        done = std::move(found.records);
+        return found.header;
+      }) {}
 
 void StateWriter::add(const Record& record) {
-  write(to_json(record).dump() + "\n");
-}
-
-void StateWriter::write(const std::string& line) {
-  errno = 0;
-  const bool written = std::fwrite(line.data(), 1, line.size(), file_.get()) == line.size();
-  if (!written || std::fflush(file_.get()) != 0)
-    fail("{}: cannot be written: {}", path_, std::strerror(errno));
+  file_.write(to_json(record));
 }
 
 }  // namespace miser::eval

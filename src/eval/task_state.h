@@ -1,12 +1,12 @@
 #pragma once
 #include <cstddef>
-#include <cstdio>
 #include <map>
-#include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <vector>
+
+#include "eval/state_file.h"
 
 namespace miser::eval {
 
@@ -55,17 +55,11 @@ class StateWriter {
  public:
   /// Makes `path`, or goes on with the state in it: then `done` gets its records. Throws Error when the file
   /// cannot be written or holds the state of another run than `header` describes.
-  StateWriter(std::string path, const nlohmann::json& header, std::vector<Record>& done);
+  StateWriter(const std::string& path, const nlohmann::json& header, std::vector<Record>& done);
   void add(const Record& record);
 
  private:
-  void write(const std::string& line);
-
-  struct Close {
-    void operator()(std::FILE* file) const { std::fclose(file); }
-  };
-  std::string path_;
-  std::unique_ptr<std::FILE, Close> file_;
+  StateFile file_;
 };
 
 }  // namespace miser::eval
