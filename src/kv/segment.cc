@@ -121,6 +121,23 @@ void Segment::unpack(const Side& side, Tile& tile) const {
   }
 }
 
+float Segment::read(std::size_t token, const Side& side, std::span<float> row) const {
+  const SegmentLayout layout(n_tokens_, counts_, side.rotation->head_dim());
+  const Width stored = width(token);
+  const auto w = static_cast<std::size_t>(stored);
+  std::size_t rank = 0;
+  for (std::size_t t = 0; t < token; ++t) rank += width(t) == stored ? 1 : 0;
+  const std::byte* const payload = bytes_.data() + layout.payloads[w] + rank * layout.payload_size[w];
+  if (stored == Width::k16) {
+    load_exact(payload, row);
+    return 0;
+  }
+  Scales scale;
+  load_scales(bytes_.data() + layout.scales[w] + rank * scale_bytes(stored), 1, scale);
+  decode(stored, {payload, layout.payload_size[w]}, scale[0], row);
+  return score_correction(stored, side.rule) * scale[0] * scale[0];
+}
+
 Width Segment::width(std::size_t token) const {
   assert(token < n_tokens_);
   return tag(bytes_.data(), n_tokens_, token);

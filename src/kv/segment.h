@@ -54,6 +54,10 @@ class Segment {
   /// Reads everything back. The tile is rotated unless every vector has 16 bits.
   void unpack(const Side& side, Tile& tile) const;
 
+  /// One vector as it is stored, R (x - centre), or x itself at 16 bits, into `row` [head_dim]. Returns its c
+  /// * scale^2 (score_correction). Slow: it counts the tokens before.
+  float read(std::size_t token, const Side& side, std::span<float> row) const;
+
   std::size_t size() const { return n_tokens_; }
   Width width(std::size_t token) const;
   /// Number of vectors at each width.

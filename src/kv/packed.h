@@ -1,0 +1,73 @@
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "kv/segment.h"
+
+namespace miser::kv {
+
+struct QueryRows;
+
+/// Most query rows that one call takes.
+inline constexpr std::size_t kMaxPackedRows = 16;
+
+/// Floats in a row of scores or weights over n tokens: whole vector registers.
+constexpr std::size_t padded_tokens(std::size_t n) {
+  return (n + 15) / 16 * 16;
+}
+
+/// Query rows of one KV head, made ready once per step for every packed segment: rotated rows as int8 with a
+/// scale each, as docs/codecs.md says.
+class PackedQueries {
+ public:
+  /// `rows` must outlive it. REQUIRES: 1 <= rows.n <= kMaxPackedRows.
+  void prepare(const QueryRows& rows, std::size_t head_dim);
+
+  std::size_t size() const { return n_; }
+  const float* plain(std::size_t row) const { return plain_ + row * head_dim_; }
+  const std::int8_t* levels(std::size_t row) const { return levels_.data() + row * head_dim_; }
+  float scale(std::size_t row) const { return scale_[row]; }
+  std::int32_t level_sum(std::size_t row) const { return level_sum_[row]; }
+  float norm2(std::size_t row) const { return norm2_[row]; }
+  float centre_dot(std::size_t row) const { return centre_dot_[row]; }
+
+ private:
+  std::size_t n_ = 0;
+  std::size_t head_dim_ = 0;
+  const float* plain_ = nullptr;         ///< [n, head_dim]
+  const float* norm2_ = nullptr;         ///< [n]
+  const float* centre_dot_ = nullptr;    ///< [n]
+  std::vector<std::int8_t> levels_;      ///< [n, head_dim] of the rotated rows, |level| <= 127
+  std::vector<float> scale_;             ///< [n]
+  std::vector<std::int32_t> level_sum_;  ///< [n]
+};
+
+/// What one thread needs while it reads segments; kept so that reading allocates nothing.
+struct PackedScratch {
+  std::vector<float> floats;
+  std::vector<std::uint16_t> order;
+  std::vector<std::byte> bytes;
+};
+
+/// scores [q.size(), ld] = the scores of all vectors of `keys` in token order, centre and score correction
+/// included. Rows are written up to padded_tokens(keys.size()); what lies behind the last token means
+/// nothing. REQUIRES: ld >= padded_tokens(keys.size()).
+void key_scores(const Segment& keys, const Side& side, const PackedQueries& q, float* scores, std::size_t ld,
+                PackedScratch& scratch);
+
+/// Weighted sums of values, added to what is there. 1- to 8-bit vectors are summed as they are stored: the
+/// whole sum is plain + R^T rotated + centred * centre.
+struct ValueSums {
+  float* plain;    ///< [n_rows, head_dim], the vectors of 16 bits
+  float* rotated;  ///< [n_rows, head_dim], the others
+  float* centred;  ///< [n_rows], the weight of the others
+};
+
+/// Adds the vectors of `values` times weights [n_rows, ld], which are in token order and not negative.
+/// REQUIRES: 1 <= n_rows <= kMaxPackedRows, ld >= padded_tokens(values.size()).
+void add_values(const Segment& values, const Side& side, const float* weights, std::size_t ld,
+                std::size_t n_rows, const ValueSums& sums, PackedScratch& scratch);
+
+}  // namespace miser::kv

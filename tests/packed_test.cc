@@ -1,0 +1,196 @@
+// Scores and value sums straight from packed segments against sums in double over the vectors that the codec
+// reads back.
+#include "kv/packed.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <random>
+#include <vector>
+
+#include "kv/online_softmax.h"
+#include "nn/ops.h"
+#include "nn_targets.h"
+
+namespace miser::kv {
+namespace {
+
+constexpr float kUnused = 1e30F;  // stands where nothing may be read
+
+using Generator = std::mt19937_64;
+
+std::vector<float> gaussian(Generator& random, std::size_t n, float deviation) {
+  std::normal_distribution<float> normal(0, deviation);
+  std::vector<float> x(n);
+  for (float& value : x) value = normal(random);
+  return x;
+}
+
+void round_to_half(std::vector<float>& x) {
+  std::vector<std::uint16_t> halves(x.size());
+  nn::f32_to_f16(x, halves);
+  nn::f16_to_f32(halves, x);
+}
+
+/// A segment, and its vectors one by one.
+struct Packed {
+  Packed(std::size_t head_dim, const std::vector<Width>& given, std::vector<float> rows, Generator& random)
+      : rotation(head_dim),
+        centre(gaussian(random, head_dim, 1)),
+        widths(given),
+        segment(std::pmr::new_delete_resource()) {
+    round_to_half(rows);
+    segment.append(widths, rows, side());
+    for (std::size_t t = 0; t < widths.size(); ++t) read(std::span(rows).subspan(t * head_dim, head_dim), t);
+  }
+
+  Side side() const { return {&rotation, centre, ScaleRule::kUnbiased}; }
+
+  /// The vector as the codec alone stores it.
+  void read(std::span<const float> row, std::size_t t) {
+    std::vector<float> y(row.begin(), row.end());
+    correction.push_back(0);
+    if (widths[t] != Width::k16) {
+      for (std::size_t d = 0; d < y.size(); ++d) y[d] -= centre[d];
+      rotation.apply(y);
+      std::vector<std::byte> payload(payload_bytes(widths[t], y.size()));
+      const std::uint16_t half = encode(widths[t], y, ScaleRule::kUnbiased, payload);
+      float scale = 0;
+      nn::f16_to_f32(std::span(&half, 1), std::span(&scale, 1));
+      decode(widths[t], payload, scale, y);
+      correction.back() = score_correction(widths[t], ScaleRule::kUnbiased) * scale * scale;
+    }
+    vectors.insert(vectors.end(), y.begin(), y.end());
+  }
+
+  Rotation rotation;
+  std::vector<float> centre;
+  std::vector<Width> widths;
+  Segment segment;
+  std::vector<float> vectors;  ///< [n, head_dim]
+  std::vector<float> correction;
+};
+
+void check_scores(const Packed& keys, std::size_t n_rows, Generator& random) {
+  const std::size_t head_dim = keys.centre.size();
+  const auto plain = gaussian(random, n_rows * head_dim, 0.4F);
+  auto rotated = plain;
+  keys.rotation.apply(rotated);
+  const auto norm2 = gaussian(random, n_rows, 1);
+  const auto centre_dot = gaussian(random, n_rows, 1);
+  PackedQueries queries;
+  queries.prepare({n_rows, plain.data(), rotated.data(), norm2.data(), centre_dot.data()}, head_dim);
+  const std::size_t ld = padded_tokens(keys.widths.size()) + 16;
+  std::vector<float> scores(n_rows * ld, kUnused);
+  PackedScratch scratch;
+  key_scores(keys.segment, keys.side(), queries, scores.data(), ld, scratch);
+  for (std::size_t r = 0; r < n_rows; ++r) {
+    const float* q = rotated.data() + r * head_dim;
+    const double largest = std::abs(
+        *std::max_element(q, q + head_dim, [](float a, float b) { return std::abs(a) < std::abs(b); }));
+    for (std::size_t t = 0; t < keys.widths.size(); ++t) {
+      const bool exact = keys.widths[t] == Width::k16;
+      double expected = exact ? 0 : centre_dot[r] - static_cast<double>(norm2[r]) * keys.correction[t];
+      double size = std::abs(expected) + std::abs(centre_dot[r]);
+      double length1 = 0;
+      for (std::size_t d = 0; d < head_dim; ++d) {
+        const double y = keys.vectors[t * head_dim + d];
+        expected += y * (exact ? plain[r * head_dim + d] : q[d]);
+        size += std::abs(y * (exact ? plain[r * head_dim + d] : q[d]));
+        length1 += std::abs(y);
+      }
+      // A query level is off by half a step at most, sums of floats by head_dim roundings.
+      const double bound =
+          (exact ? 0 : length1 * largest / 127 * 0.5001) + size * static_cast<double>(head_dim) * 0x1p-24;
+      ASSERT_NEAR(scores[r * ld + t], expected, bound + 1e-30) << "row " << r << ", token " << t;
+    }
+    ASSERT_EQ(scores[(r + 1) * ld - 1], kUnused) << "written behind the padded row";
+  }
+}
+
+void check_values(const Packed& values, std::size_t n_rows, Generator& random) {
+  const std::size_t head_dim = values.centre.size();
+  const std::size_t n = values.widths.size();
+  const std::size_t ld = padded_tokens(n) + 16;
+  std::vector<float> weights(n_rows * ld, kUnused);
+  std::exponential_distribution<float> logarithm(0.5F);
+  for (std::size_t r = 0; r < n_rows; ++r) {
+    for (std::size_t t = 0; t < n; ++t) weights[r * ld + t] = std::exp(-logarithm(random));
+  }
+  std::vector<float> plain(n_rows * head_dim, 1);
+  std::vector<float> rotated(n_rows * head_dim, 2);
+  std::vector<float> centred(n_rows, 3);
+  PackedScratch scratch;
+  add_values(values.segment, values.side(), weights.data(), ld, n_rows,
+             {plain.data(), rotated.data(), centred.data()}, scratch);
+  for (std::size_t r = 0; r < n_rows; ++r) {
+    double weight = 3;
+    for (std::size_t t = 0; t < n; ++t) weight += values.widths[t] == Width::k16 ? 0 : weights[r * ld + t];
+    EXPECT_NEAR(centred[r], weight, weight * 1e-5);
+    for (std::size_t d = 0; d < head_dim; ++d) {
+      double sums[2] = {2, 1};  // rotated, plain
+      double size = 2;
+      for (std::size_t t = 0; t < n; ++t) {
+        const double term = static_cast<double>(weights[r * ld + t]) * values.vectors[t * head_dim + d];
+        sums[values.widths[t] == Width::k16 ? 1 : 0] += term;
+        size += std::abs(term);
+      }
+      ASSERT_NEAR(rotated[r * head_dim + d], sums[0], size * 1e-4) << "row " << r << ", channel " << d;
+      ASSERT_NEAR(plain[r * head_dim + d], sums[1], size * 1e-5) << "row " << r << ", channel " << d;
+    }
+  }
+}
+
+void check(const Packed& packed, std::size_t n_rows, Generator& random) {
+  check_scores(packed, n_rows, random);
+  check_values(packed, n_rows, random);
+}
+
+std::vector<Width> random_widths(Generator& random, std::size_t n) {
+  std::vector<Width> widths(n);
+  for (Width& width : widths) width = kAllWidths[random() % kWidthCount];
+  return widths;
+}
+
+TEST(Packed, ScoresAndSumsOfMixedSegmentsAreThoseOfTheVectorsReadBack) {
+  nn::for_each_target([] {
+    Generator random(1);
+    for (const std::size_t head_dim : {32, 48, 64, 80, 96, 128, 256}) {
+      for (const std::size_t n : {1, 31, 100, 256}) {
+        SCOPED_TRACE(testing::Message() << "head_dim " << head_dim << ", " << n << " tokens");
+        const Packed packed(head_dim, random_widths(random, n), gaussian(random, n * head_dim, 2), random);
+        check(packed, 1 + random() % 4, random);
+      }
+    }
+  });
+}
+
+TEST(Packed, GroupsOfEverySizeAndWidthAreReadWhole) {
+  nn::for_each_target([] {
+    Generator random(2);
+    for (const Width width : kAllWidths) {
+      for (std::size_t n = 1; n <= 50; ++n) {
+        SCOPED_TRACE(testing::Message() << bits(width) << " bits, " << n << " tokens");
+        check(Packed(64, std::vector<Width>(n, width), gaussian(random, n * 64, 2), random), 3, random);
+      }
+    }
+  });
+}
+
+TEST(Packed, EveryNumberOfQueryRowsIsServed) {
+  nn::for_each_target([] {
+    Generator random(3);
+    const Packed packed(64, random_widths(random, 150), gaussian(random, std::size_t{150} * 64, 2), random);
+    for (std::size_t n_rows = 1; n_rows <= kMaxPackedRows; ++n_rows) check(packed, n_rows, random);
+  });
+}
+
+TEST(Packed, EmptySegmentsAddNothing) {
+  Generator random(4);
+  const Packed packed(64, {}, {}, random);
+  check(packed, 3, random);
+}
+
+}  // namespace
+}  // namespace miser::kv
