@@ -81,6 +81,7 @@ class Attention {
   void describe(LeavingBlock& block, const WidthChooser& chooser);
   void copy_received(LeavingBlock& block);
   void measure_norms(LeavingBlock& block);
+  void centre_vectors(LeavingBlock& block);
 
   LayerCache& layer() { return cache_.layer(chunk_.layer); }
   /// Row of an exact position in Head::k, Head::v and received_; the same for the whole chunk.
@@ -109,6 +110,8 @@ class Attention {
   std::vector<float> block_received_max_;
   std::vector<float> block_k_norm2_;
   std::vector<float> block_v_norm2_;
+  std::vector<float> block_k_;
+  std::vector<float> block_v_;
 };
 
 }  // namespace miser::kv

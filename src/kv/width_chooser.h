@@ -19,6 +19,7 @@ struct LeavingBlock {
   std::size_t n_heads = 0;
   std::size_t n_kv_heads = 0;
   std::size_t head_dim = 0;
+  std::size_t read_from = 0;  ///< position of the first query that reads the block packed
 
   // Attention that each token i received from the queries i + 1 to i + min(window, kReceivedHorizon) of this
   // layer. Empty unless wanted. A query head's group is the KV head it reads: group = n_heads / n_kv_heads.
@@ -29,6 +30,10 @@ struct LeavingBlock {
   // |x - centre|^2 of each vector. Empty unless wanted.
   std::span<const float> k_norm2;  ///< [n_tokens, n_kv_heads]
   std::span<const float> v_norm2;  ///< [n_tokens, n_kv_heads]
+
+  // x - centre, not rotated. Empty unless wanted.
+  std::span<const float> k;  ///< [n_tokens, n_kv_heads, head_dim]
+  std::span<const float> v;  ///< the same
 };
 
 /// A width for each K and V vector of a leaving block.
@@ -45,6 +50,7 @@ class WidthChooser {
   /// Which optional fields of LeavingBlock `choose` reads; only those are computed.
   virtual bool wants_received() const { return false; }
   virtual bool wants_norms() const { return false; }
+  virtual bool wants_vectors() const { return false; }
   /// Fills `widths`, already sized, for `block`.
   virtual void choose(const LeavingBlock& block, BlockWidths& widths) = 0;
 };

@@ -16,6 +16,13 @@ class Policy : public kv::WidthChooser {
   /// Whether `choose` reads the paper's signals. They need the logits of every token of a block before it
   /// leaves, so the session then prefills in chunks of one block.
   virtual bool wants_token_signals() const { return false; }
+  /// What a policy learns from the text changes its decisions only at multiples of so many positions, and no
+  /// chunk crosses one, so that decisions do not depend on chunks. 0: it learns nothing.
+  virtual std::size_t decision_period() const { return 0; }
+  /// Forgets the text.
+  virtual void clear() {}
+  /// Takes over what `other` knows of its text. REQUIRES: a policy made like this one.
+  virtual void copy_state(const Policy& /*other*/) {}
 };
 
 /// Makes the policy that `spec` names:

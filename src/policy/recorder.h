@@ -25,6 +25,7 @@ class Recorder final : public kv::WidthChooser {
 
   bool wants_received() const override { return true; }
   bool wants_norms() const override { return true; }
+  bool wants_vectors() const override { return policy_.wants_vectors(); }
   void choose(const kv::LeavingBlock& block, kv::BlockWidths& widths) override;
 
   /// Records by position; positions that have not left are missing or have `left` false.

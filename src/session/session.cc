@@ -25,7 +25,7 @@ kv::CacheConfig cache_config(const ModelConfig& model, const SessionOptions& opt
 Session::Session(const Model& model, nn::ThreadPool& pool, SessionOptions options)
     : options_(std::move(options)),
       cache_(cache_config(model.config(), options_), options_.kv_centres),
-      policy_(policy::parse(options_.kv, history_)),
+      policy_(options_.make_policy ? options_.make_policy(history_) : policy::parse(options_.kv, history_)),
       forward_(model, cache_, pool) {
   if (options_.batch == 0) fail_usage("--batch-size: found 0, expected at least 1");
   if (options_.record) recorder_ = std::make_unique<policy::Recorder>(*policy_, model.config().n_layers);
@@ -62,6 +62,8 @@ std::size_t Session::next_chunk(std::size_t remaining) const {
   std::size_t limit = options_.batch;
   // A block's signals must be there before it leaves, so no chunk may reach past the end of a block.
   if (wants_token_signals()) limit = std::min(limit, options_.kv_block - size() % options_.kv_block);
+  if (const std::size_t period = policy_->decision_period(); period != 0)
+    limit = std::min(limit, period - size() % period);
   return std::min(limit, remaining);
 }
 
@@ -80,6 +82,7 @@ std::span<const float> Session::forward(std::span<const std::int32_t> chunk, Log
 
 void Session::clear() {
   cache_.clear();
+  policy_->clear();
   history_.clear();
   rarity_ = {};
   if (recorder_) recorder_->clear();
@@ -88,6 +91,7 @@ void Session::clear() {
 
 void Session::copy_tokens(const Session& other) {
   cache_.copy_tokens(other.cache_);
+  policy_->copy_state(*other.policy_);
   history_ = other.history_;
   rarity_ = other.rarity_;
   if (recorder_) recorder_->copy_tokens(*other.recorder_);

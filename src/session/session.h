@@ -26,6 +26,8 @@ struct SessionOptions {
   kv::ScaleRule kv_scales = kv::ScaleRule::kUnbiased;
   kv::Centres kv_centres;  ///< empty: none
   bool record = false;     ///< keep signals and widths of every token (Session::record)
+  /// Makes the policy in place of `kv`, which is then not read. `history` outlives the policy.
+  std::function<std::unique_ptr<policy::Policy>(const policy::SignalHistory& history)> make_policy;
 };
 
 /// One sequence: tokens in, logits out. Owns the cache and the policy.
