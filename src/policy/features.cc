@@ -123,19 +123,23 @@ const Signal* find_signal(std::string_view name) {
   return found == std::end(kSignals) ? nullptr : found;
 }
 
-std::string known_names() {
+}  // namespace
+
+bool is_signal(std::string_view name) {
+  return find_signal(name) != nullptr;
+}
+
+std::string signal_names() {
   std::vector<std::string_view> names;
   for (const Signal& signal : kSignals) names.push_back(signal.name);
   return fmt::to_string(fmt::join(names, ", "));
 }
 
-}  // namespace
-
 SignalSet::SignalSet(std::vector<std::string> names, std::size_t group, std::size_t head_dim)
     : names_(std::move(names)) {
   for (const std::string& name : names_) {
     const Signal* signal = find_signal(name);
-    if (signal == nullptr) fail("unknown signal '{}', expected one of {}", name, known_names());
+    if (signal == nullptr) fail("unknown signal '{}', expected one of {}", name, signal_names());
     const auto columns = signal->columns;
     columns_ += columns == Columns::kOne ? 1 : columns == Columns::kGroup ? group : head_dim;
   }

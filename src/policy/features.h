@@ -23,6 +23,10 @@ struct SignalSource {
   std::span<const float> v;               ///< the same
 };
 
+/// Whether SignalSet knows a signal of this name, and the names that it knows, for messages.
+bool is_signal(std::string_view name);
+std::string signal_names();
+
 /// An ordered choice of signals, by name, each one or several columns per (token, KV head); ln(x) is
 /// ln(max(x, 1e-10)):
 ///   received received_sq received_max   ln of what the vector's token received (mean over the group)

@@ -57,6 +57,7 @@ struct Plan {
   /// ln of the price that meets a budget on the training text: budgets ascending, bits per element.
   std::vector<float> price_bits;
   std::vector<float> price_log;
+  float default_bits = 2.75F;  ///< stored bits per element that `learned` aims at unless told otherwise
   std::uint64_t text_hash = 0;
   std::string results;  ///< JSON: what the evaluation of this plan measured, or empty
 };

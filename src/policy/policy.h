@@ -1,8 +1,10 @@
 #pragma once
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
+#include "kv/cache.h"
 #include "kv/width_chooser.h"
 #include "policy/signals.h"
 
@@ -16,6 +18,8 @@ class Policy : public kv::WidthChooser {
   /// Whether `choose` reads the paper's signals. They need the logits of every token of a block before it
   /// leaves, so the session then prefills in chunks of one block.
   virtual bool wants_token_signals() const { return false; }
+  /// The centres that its decisions suppose; empty: those of the session.
+  virtual kv::Centres centres() const { return {}; }
   /// What a policy learns from the text changes its decisions only at multiples of so many positions, and no
   /// chunk crosses one, so that decisions do not depend on chunks. 0: it learns nothing.
   virtual std::size_t decision_period() const { return 0; }
@@ -25,12 +29,26 @@ class Policy : public kv::WidthChooser {
   virtual void copy_state(const Policy& /*other*/) {}
 };
 
+class Plans;
+
 /// Makes the policy that `spec` names:
 ///   f16 | q8 | q4 | q3 | q2 | q1        one width for all
 ///   k3v2 (any pair of 1, 2, 3, 4, 8, 16)   one for keys, one for values
 ///   random:1=45,2=15,3=15,4=18,8=7[:SEED]  shares in per cent that sum to 100
 ///   rule                                a hand-made heuristic on the paper's signals
-/// `history` outlives the policy. Throws UsageError that lists these for anything else.
-std::unique_ptr<Policy> parse(std::string_view spec, const SignalHistory& history);
+///   learned | static | received [:PLAN][@BITS]  widths from a plan, at a budget of stored bits per element
+///   paper[:PLAN]                        the paper's controller, from a plan
+/// Without PLAN, a file, it is the model's own plan, without BITS the plan's own budget. `history` outlives
+/// the policy; `plans` may be null, for specs that need none. Throws UsageError that lists these for anything
+/// else, Error when a plan cannot be used.
+std::unique_ptr<Policy> parse(std::string_view spec, const SignalHistory& history,
+                              const Plans* plans = nullptr);
+
+/// The canonical text of `spec`, with the budget `bits` where it takes one and names none. Reads no plan.
+/// Throws UsageError as parse() does.
+std::string canonical(std::string_view spec, std::optional<float> bits = std::nullopt);
+
+/// Whether all vectors of a side get the same width.
+bool is_fixed(std::string_view spec);
 
 }  // namespace miser::policy

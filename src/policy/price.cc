@@ -1,0 +1,101 @@
+#include "policy/price.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace miser::policy {
+namespace {
+
+/// Periods that the memory of the histogram spans at least; later half of the text.
+constexpr double kMemory = 4;
+/// What is over or under spent is made good within this share of the text so far, and at least one period:
+/// the longer the text, the calmer the price.
+constexpr double kCorrection = 0.25;
+/// Most that the target of a period may differ from the budget, relative.
+constexpr float kMostCorrection = 0.3F;
+
+}  // namespace
+
+Price::Price(const Plan& plan, float budget, std::optional<float> log_price)
+    : steps_{WidthSteps(plan, 0), WidthSteps(plan, 1)},
+      stored_bits_(plan.stored_bits),
+      budget_(budget),
+      vectors_per_period_(static_cast<double>(kPeriod * 2 * plan.model.n_layers * plan.model.n_kv_heads)),
+      log_price_(log_price) {
+  for (auto& side : lately_) side.assign(kBins, 0.0F);
+}
+
+void Price::count(std::size_t side, float log_sensitivity, kv::Width width) {
+  spent_ += stored_bits_[static_cast<std::size_t>(width)];
+  ++counted_;
+  // Written so that what is no number counts as the lowest.
+  const float at = log_sensitivity > kLowest ? (log_sensitivity - kLowest) * kBinsPerNat : 0;
+  ++lately_[side][static_cast<std::size_t>(std::min(at, static_cast<float>(kBins - 1)))];
+}
+
+void Price::advance(std::size_t read_from) {
+  const std::size_t period = read_from / kPeriod;
+  if (period == period_) return;
+  period_ = period;
+  if (counted_ == 0) return;
+  solve();
+  const double memory = std::max(kMemory, static_cast<double>(period) / 2);
+  for (auto& side : lately_) {
+    for (float& bin : side) bin *= static_cast<float>(1 - 1 / memory);
+  }
+}
+
+float Price::target() const {
+  const double surplus = spent_ - budget_ * counted_;
+  const double horizon = std::max(vectors_per_period_, kCorrection * counted_);
+  const auto correction = static_cast<float>(surplus / horizon);
+  return budget_ - std::clamp(correction, -kMostCorrection * budget_, kMostCorrection * budget_);
+}
+
+/// Mean stored bits that the vectors of the histogram would take. Those of a bin lie evenly in it, so that
+/// the sum is continuous in the price.
+double Price::forecast(float log_price) const {
+  double sum = 0;
+  double n = 0;
+  for (std::size_t side = 0; side < 2; ++side) {
+    const auto steps = steps_[side].steps();
+    for (std::size_t bin = 0; bin < kBins; ++bin) {
+      const double vectors = lately_[side][bin];
+      if (vectors == 0) continue;
+      const float low = kLowest + static_cast<float>(bin) / kBinsPerNat - log_price;
+      double bits = steps[0].bits;
+      for (std::size_t i = 1; i < steps.size(); ++i) {
+        const float above = std::clamp(1 - (steps[i].from - low) * kBinsPerNat, 0.0F, 1.0F);
+        bits += above * (steps[i].bits - steps[i - 1].bits);
+      }
+      sum += vectors * bits;
+      n += vectors;
+    }
+  }
+  return sum / n;
+}
+
+void Price::solve() {
+  constexpr int kHalvings = 24;  // of 160 nats: to 1e-5
+  const float wanted = target();
+  float low = kLowest - 40;
+  float high = kLowest + static_cast<float>(kBins) / kBinsPerNat + 40;
+  for (int i = 0; i < kHalvings; ++i) {
+    const float middle = (low + high) / 2;
+    (forecast(middle) > wanted ? low : high) = middle;
+  }
+  log_price_ = high;
+}
+
+std::optional<float> price_of(const Plan& plan, float budget) {
+  const auto& bits = plan.price_bits;
+  if (bits.empty()) return std::nullopt;
+  if (bits.size() == 1) return plan.price_log[0];
+  // Outside of the curve its last piece goes on.
+  const auto above = std::upper_bound(bits.begin() + 1, bits.end() - 1, budget);
+  const auto i = static_cast<std::size_t>(above - bits.begin());
+  const float share = (budget - bits[i - 1]) / (bits[i] - bits[i - 1]);
+  return plan.price_log[i - 1] + share * (plan.price_log[i] - plan.price_log[i - 1]);
+}
+
+}  // namespace miser::policy
