@@ -41,10 +41,15 @@ std::pair<double, double> price_range(const Sensitivities& truth, const SideCost
     const std::size_t half = truth.log_s.size() / 2;
     histogram.add(side, std::span(truth.log_s).subspan(side * half, half));
   }
-  const double low = histogram.log_price(costs, options.high_bits);
-  const double high = histogram.log_price(costs, options.low_bits);
+  constexpr double kLeastAbove = 0.25;  // bits: short vectors cost more at every width
+  const double least = costs[0].bits.front() + kLeastAbove;
+  const double low_bits = std::clamp(options.low_bits, least, costs[0].bits.back());
+  const double low =
+      histogram.log_price(costs, std::clamp(options.high_bits, low_bits, costs[0].bits.back()));
+  const double high = histogram.log_price(costs, low_bits);
   constexpr double kLeastRange = 1;  // all vectors alike: any range will do
-  return {low, std::max(high, low + kLeastRange)};
+  constexpr double kMostRange = 12;
+  return {std::clamp(low, high - kMostRange, high - kLeastRange), high};
 }
 
 /// Room for all heads; each is written by one thread.

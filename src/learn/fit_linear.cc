@@ -105,9 +105,17 @@ std::vector<std::uint32_t> shuffled(std::size_t n, std::mt19937_64& random) {
   return order;
 }
 
-/// Of the mean loss of a batch and the penalty, by the weights [stride] and the bias after them.
+/// Slope in f of the gamma deviance f + exp(y - f), which has the same minimum, ln E[s], is convex, and so
+/// leads there from anywhere: the decision's slope all but vanishes where f is far too low.
+double gamma_slope(double f, double y) {
+  constexpr double kMostRatio = 30;
+  return 1 - std::min(std::exp(y - f), kMostRatio);
+}
+
+/// Of the mean loss of a batch and the penalty, by the weights [stride] and the bias after them. Without a
+/// `loss` it is the gamma deviance.
 void mean_gradient(const SignalRows& rows, std::span<const float> log_s, std::span<const std::uint32_t> batch,
-                   const DecisionLoss& loss, double penalty, std::span<const float> values,
+                   const DecisionLoss* loss, double penalty, std::span<const float> values,
                    std::span<float> gradient) {
   const auto weights = values.first(rows.stride);
   const double bias = values.back();
@@ -116,8 +124,9 @@ void mean_gradient(const SignalRows& rows, std::span<const float> log_s, std::sp
   for (const std::uint32_t i : batch) {
     const auto x = rows.row(i);
     const double f = bias + static_cast<double>(dot(x, weights));
-    const double slope = loss.slope(f, static_cast<double>(log_s[i])) / static_cast<double>(batch.size());
-    const auto factor = static_cast<float>(slope);
+    const auto y = static_cast<double>(log_s[i]);
+    const double slope = loss == nullptr ? gamma_slope(f, y) : loss->slope(f, y);
+    const auto factor = static_cast<float>(slope / static_cast<double>(batch.size()));
     for (std::size_t c = 0; c < rows.stride; ++c) gradient[c] += factor * x[c];
     gradient.back() += factor;
   }
@@ -203,8 +212,9 @@ LinearFit fit_decision(const SignalRows& rows, std::span<const float> log_s, con
     const auto order = shuffled(n, random);
     for (std::size_t first = 0; first < n; first += options.batch, ++step) {
       const auto batch = std::span(order).subspan(first, std::min(options.batch, n - first));
-      mean_gradient(rows, log_s, batch, loss, options.penalty, adam.values(), gradient);
       const double done = static_cast<double>(step) / static_cast<double>(steps);
+      mean_gradient(rows, log_s, batch, done < options.gamma_share ? nullptr : &loss, options.penalty,
+                    adam.values(), gradient);
       adam.step(gradient, options.rate * (1 - kRateFall * done));
       if (done < kAveragedFrom) continue;
       ++summed;

@@ -51,7 +51,8 @@ LinearFit fit_ridge(const SignalRows& rows, std::span<const float> log_s, double
 struct DecisionOptions {
   std::size_t epochs = 12;
   std::size_t batch = 64;
-  double rate = 3e-3;         ///< of Adam, falling to a twentieth of it
+  double rate = 1e-2;         ///< of Adam, falling to a twentieth of it
+  double gamma_share = 0.3;   ///< of the steps that come first and fit the gamma deviance
   double penalty = 1e-4;      ///< of |weights|^2
   double temperature = 0.25;  ///< of the choice, in bits
   std::uint64_t seed = 1;
