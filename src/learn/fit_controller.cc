@@ -72,6 +72,11 @@ auto at(std::vector<float>& values, std::size_t index) {
 
 }  // namespace
 
+std::vector<std::string> default_signals() {
+  return {"received",       "received_sq",    "received_max",   "k_norm2", "v_norm2", "position",
+          "received_layer", "received_below", "received_heads", "k",       "v"};
+}
+
 ControllerFit fit_controller(const TraceSource& traces, const Centres& centres, const Sensitivities& truth,
                              const SideCosts& costs, const ControllerOptions& options, nn::ThreadPool& pool,
                              const std::function<void(double)>& progress) {

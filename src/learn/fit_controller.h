@@ -12,11 +12,14 @@
 
 namespace miser::learn {
 
+/// All that policy::SignalSet knows.
+std::vector<std::string> default_signals();
+
 struct ControllerOptions {
-  std::vector<std::string> signals;  ///< names, as policy::SignalSet reads them
-  double ridge = 20;                 ///< penalty of the ridge regression
-  bool decide = true;                ///< go on to the weights of least DecisionLoss
-  double low_bits = 1.6;             ///< the loss looks at the prices between these budgets
+  std::vector<std::string> signals = default_signals();
+  double ridge = 20;      ///< penalty of the ridge regression
+  bool decide = true;     ///< go on to the weights of least DecisionLoss
+  double low_bits = 1.6;  ///< the loss looks at the prices between these budgets
   double high_bits = 4.5;
   DecisionOptions decision;
 };
