@@ -7,7 +7,7 @@ namespace miser::policy {
 namespace {
 
 /// Periods that the memory of the histogram spans at least; later half of the text.
-constexpr double kMemory = 4;
+constexpr double kMemory = 2;
 /// What is over or under spent is made good within this share of the text so far, and at least one period:
 /// the longer the text, the calmer the price.
 constexpr double kCorrection = 0.25;

@@ -20,12 +20,23 @@ kv::CacheConfig cache_config(const ModelConfig& model, const SessionOptions& opt
   return config;
 }
 
+std::unique_ptr<policy::Policy> make_policy(const SessionOptions& options,
+                                            const policy::SignalHistory& history) {
+  return options.make_policy ? options.make_policy(history)
+                             : policy::parse(options.kv, history, options.plans.get());
+}
+
+kv::Centres centres(const SessionOptions& options, const policy::Policy& policy) {
+  kv::Centres own = policy.centres();
+  return own.k.empty() ? options.kv_centres : std::move(own);
+}
+
 }  // namespace
 
 Session::Session(const Model& model, nn::ThreadPool& pool, SessionOptions options)
     : options_(std::move(options)),
-      cache_(cache_config(model.config(), options_), options_.kv_centres),
-      policy_(options_.make_policy ? options_.make_policy(history_) : policy::parse(options_.kv, history_)),
+      policy_(make_policy(options_, history_)),
+      cache_(cache_config(model.config(), options_), centres(options_, *policy_)),
       forward_(model, cache_, pool) {
   if (options_.batch == 0) fail_usage("--batch-size: found 0, expected at least 1");
   if (options_.record) recorder_ = std::make_unique<policy::Recorder>(*policy_, model.config().n_layers);

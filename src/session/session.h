@@ -11,6 +11,7 @@
 #include "model/forward.h"
 #include "model/model.h"
 #include "nn/thread_pool.h"
+#include "policy/plans.h"
 #include "policy/policy.h"
 #include "policy/recorder.h"
 #include "policy/signals.h"
@@ -24,8 +25,9 @@ struct SessionOptions {
   std::size_t kv_window = 32;
   std::size_t kv_block = 32;
   kv::ScaleRule kv_scales = kv::ScaleRule::kUnbiased;
-  kv::Centres kv_centres;  ///< empty: none
-  bool record = false;     ///< keep signals and widths of every token (Session::record)
+  kv::Centres kv_centres;                      ///< empty: none; a policy with centres of its own uses those
+  std::shared_ptr<const policy::Plans> plans;  ///< for policies that a plan makes; may be null
+  bool record = false;                         ///< keep signals and widths of every token (Session::record)
   /// Makes the policy in place of `kv`, which is then not read. `history` outlives the policy.
   std::function<std::unique_ptr<policy::Policy>(const policy::SignalHistory& history)> make_policy;
 };
@@ -67,10 +69,10 @@ class Session {
   std::span<const float> forward(std::span<const std::int32_t> chunk, LogitsOf logits);
 
   SessionOptions options_;
-  kv::Cache cache_;
   policy::SignalHistory history_;
   policy::RarityCounter rarity_;
   std::unique_ptr<policy::Policy> policy_;
+  kv::Cache cache_;
   std::unique_ptr<policy::Recorder> recorder_;
   Forward forward_;
   std::vector<std::int32_t> tokens_;
