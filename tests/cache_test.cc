@@ -58,7 +58,7 @@ TEST(KvCache, PlacesSinksBeforeStagedRowsWithoutAGap) {
 }
 
 TEST(KvCache, RefusesABlockThatDoesNotDivideASegment) {
-  for (const std::size_t block : {0U, 24U, 512U}) {
+  for (const std::size_t block : {0U, 24U, 1024U}) {
     CacheConfig config = small_config();
     config.block = block;
     EXPECT_THROW(Cache{config}, Error) << block;

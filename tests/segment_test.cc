@@ -18,16 +18,18 @@ namespace {
 
 /// Everything a Side points to. The centre is binary16 noise.
 struct OwnedSide {
-  explicit OwnedSide(std::size_t head_dim, ScaleRule scale_rule = ScaleRule::kUnbiased, bool centred = true)
-      : rotation(head_dim), centre(head_dim), rule(scale_rule) {
+  explicit OwnedSide(std::size_t head_dim, ScaleRule scale_rule = ScaleRule::kUnbiased, bool centred = true,
+                     SideKind side_kind = SideKind::kKeys)
+      : rotation(head_dim), centre(head_dim), rule(scale_rule), kind(side_kind) {
     if (!centred) return;
     for (std::size_t i = 0; i < head_dim; ++i) centre[i] = static_cast<float>(i % 7) - 3;
   }
-  Side side() const { return {&rotation, centre, rule}; }
+  Side side() const { return {&rotation, centre, rule, kind}; }
 
   Rotation rotation;
   std::vector<float> centre;
   ScaleRule rule;
+  SideKind kind;
 };
 
 /// Random binary16 numbers.
@@ -77,8 +79,8 @@ std::vector<std::byte> copy_of(std::span<const std::byte> bytes) {
 /// A segment beside the plain list of what was put into it.
 class Model {
  public:
-  Model(std::size_t head_dim, ScaleRule rule, unsigned seed)
-      : owner_(head_dim, rule), generator_(seed), segment_(&memory_) {}
+  Model(std::size_t head_dim, ScaleRule rule, SideKind kind, unsigned seed)
+      : owner_(head_dim, rule, true, kind), generator_(seed), segment_(&memory_) {}
 
   void append(std::size_t n) {
     const auto widths = random_widths(generator_, n);
@@ -134,11 +136,12 @@ class Model {
 };
 
 TEST(Segment, RandomAppendsReadBackAsTheCodecAloneWouldGive) {
-  for (const std::size_t head_dim : {2, 8, 48, 64, 80, 100}) {
+  for (const std::size_t head_dim : {2, 8, 48, 64, 80, 100, 128}) {
     for (unsigned seed = 0; seed < 4; ++seed) {
       SCOPED_TRACE(fmt::format("head_dim {}, seed {}", head_dim, seed));
       std::mt19937 generator(seed);
-      Model model(head_dim, seed % 2 == 0 ? ScaleRule::kUnbiased : ScaleRule::kLeastSquares, seed);
+      Model model(head_dim, seed < 2 ? ScaleRule::kUnbiased : ScaleRule::kLeastSquares,
+                  seed % 2 == 0 ? SideKind::kKeys : SideKind::kValues, seed);
       model.check();
       for (std::size_t left = Segment::kMaxTokens; left > 0;) {
         const std::size_t n =
@@ -152,21 +155,76 @@ TEST(Segment, RandomAppendsReadBackAsTheCodecAloneWouldGive) {
 }
 
 TEST(Segment, BytesDoNotDependOnHowManyCallsBringTheTokens) {
-  constexpr std::size_t kHeadDim = 20;
-  const OwnedSide owner(kHeadDim);
-  std::mt19937 generator(1);
-  const auto widths = random_widths(generator, Segment::kMaxTokens);
-  const auto rows = random_rows(generator, widths.size() * kHeadDim);
-  Segment whole(std::pmr::new_delete_resource());
-  whole.append(widths, rows, owner.side());
-  for (const std::size_t step : {1, 7, 32, 100}) {
-    Segment pieces(std::pmr::new_delete_resource());
-    for (std::size_t t = 0; t < widths.size(); t += step) {
-      const std::size_t n = std::min(step, widths.size() - t);
-      pieces.append(std::span(widths).subspan(t, n), std::span(rows).subspan(t * kHeadDim, n * kHeadDim),
-                    owner.side());
+  for (const SideKind kind : {SideKind::kKeys, SideKind::kValues}) {
+    for (const std::size_t head_dim : {20, 64}) {
+      const OwnedSide owner(head_dim, ScaleRule::kUnbiased, true, kind);
+      std::mt19937 generator(1);
+      const auto widths = random_widths(generator, Segment::kMaxTokens);
+      const auto rows = random_rows(generator, widths.size() * head_dim);
+      Segment whole(std::pmr::new_delete_resource());
+      whole.append(widths, rows, owner.side());
+      for (const std::size_t step : {1, 7, 32, 100}) {
+        Segment pieces(std::pmr::new_delete_resource());
+        for (std::size_t t = 0; t < widths.size(); t += step) {
+          const std::size_t n = std::min(step, widths.size() - t);
+          pieces.append(std::span(widths).subspan(t, n), std::span(rows).subspan(t * head_dim, n * head_dim),
+                        owner.side());
+        }
+        EXPECT_EQ(copy_of(pieces.bytes()), copy_of(whole.bytes())) << step;
+      }
     }
-    EXPECT_EQ(copy_of(pieces.bytes()), copy_of(whole.bytes())) << step;
+  }
+}
+
+/// A code of a tile by the words of docs/cache-layout.md, bit by bit.
+unsigned code_at(const std::byte* tile, SideKind kind, int n_bits, std::size_t token, std::size_t channel) {
+  const bool keys = kind == SideKind::kKeys;
+  const std::size_t slab_size = 64 * (keys ? 16 : 4) * static_cast<std::size_t>(n_bits) / 8;
+  const std::byte* plane = tile + channel / 64 * slab_size;
+  channel %= 64;
+  const std::size_t chunk = keys ? channel / 4 : channel / 16;
+  const std::size_t slot = keys ? 4 * token + channel % 4 : 4 * (channel % 16) + token;
+  unsigned code = 0;
+  int done = 0;
+  for (const int p : n_bits == 3 ? std::vector<int>{2, 1} : std::vector<int>{n_bits}) {
+    std::size_t byte = chunk * static_cast<std::size_t>(p) / 8 * 64 + slot;
+    std::size_t bit = chunk * static_cast<std::size_t>(p) % 8;
+    if (!keys && p == 1) {
+      byte = slot % 32;
+      bit = chunk + 4 * (slot / 32);
+    }
+    code |= (std::to_integer<unsigned>(plane[byte]) >> bit & ((1U << p) - 1)) << done;
+    done += p;
+    plane += (keys ? 16U : 4U) * 64 * static_cast<std::size_t>(p) / 8;
+  }
+  return code;
+}
+
+TEST(Segment, TilesHoldTheCodesWhereTheDocumentationPutsThem) {
+  std::mt19937 generator(7);
+  for (const SideKind kind : {SideKind::kKeys, SideKind::kValues}) {
+    const std::size_t n = kind == SideKind::kKeys ? 16 : 4;
+    for (const Width width : {Width::k1, Width::k2, Width::k3, Width::k4, Width::k8}) {
+      constexpr std::size_t kHeadDim = 128;
+      const OwnedSide owner(kHeadDim, ScaleRule::kUnbiased, true, kind);
+      const auto rows = random_rows(generator, n * kHeadDim);
+      Segment segment(std::pmr::new_delete_resource());
+      segment.append(std::vector<Width>(n, width), rows, owner.side());
+      const std::byte* const tile = segment.bytes().data() + 3 * ((n + 7) / 8) + 2 * n;
+      for (std::size_t t = 0; t < n; ++t) {
+        std::vector<std::byte> row(payload_bytes(width, kHeadDim));
+        encode(width, rotated(std::span(rows).subspan(t * kHeadDim, kHeadDim), owner), owner.rule, row);
+        for (std::size_t c = 0; c < kHeadDim; ++c) {
+          const auto first = c * static_cast<std::size_t>(bits(width));
+          unsigned code = 0;  // bits [c b, (c + 1) b) of the row
+          for (std::size_t b = 0; b < static_cast<std::size_t>(bits(width)); ++b) {
+            code |= (std::to_integer<unsigned>(row[(first + b) / 8]) >> ((first + b) % 8) & 1U) << b;
+          }
+          ASSERT_EQ(code_at(tile, kind, bits(width), t, c), code)
+              << bits(width) << " bits, " << t << ", " << c;
+        }
+      }
+    }
   }
 }
 

@@ -61,10 +61,11 @@ std::size_t Cache::exact_begin(std::size_t position) const {
   return (position - config_.window) / config_.block * config_.block;
 }
 
-Side Cache::side(const std::pmr::vector<float>& centres, std::size_t layer, std::size_t head) const {
+Side Cache::side(const std::pmr::vector<float>& centres, std::size_t layer, std::size_t head,
+                 SideKind kind) const {
   const bool shared = centres.size() == config_.head_dim;
   const std::size_t at = shared ? 0 : (layer * config_.n_kv_heads + head) * config_.head_dim;
-  return {&rotation_, std::span(centres).subspan(at, config_.head_dim), config_.scales};
+  return {&rotation_, std::span(centres).subspan(at, config_.head_dim), config_.scales, kind};
 }
 
 std::size_t Cache::bytes_f16() const {

@@ -38,8 +38,12 @@ class Cache {
   std::size_t exact_begin(std::size_t position) const;
   LayerCache& layer(std::size_t index) { return layers_[index]; }
   const LayerCache& layer(std::size_t index) const { return layers_[index]; }
-  Side key_side(std::size_t layer, std::size_t head) const { return side(centres_k_, layer, head); }
-  Side value_side(std::size_t layer, std::size_t head) const { return side(centres_v_, layer, head); }
+  Side key_side(std::size_t layer, std::size_t head) const {
+    return side(centres_k_, layer, head, SideKind::kKeys);
+  }
+  Side value_side(std::size_t layer, std::size_t head) const {
+    return side(centres_v_, layer, head, SideKind::kValues);
+  }
   const Rotation& rotation() const { return rotation_; }
 
   /// Bytes allocated now and at most so far: payload, scales, tags, staged rows, signals, centres, slack.
@@ -53,7 +57,7 @@ class Cache {
   std::array<std::uint64_t, kWidthCount> vectors_at() const;
 
  private:
-  Side side(const std::pmr::vector<float>& centres, std::size_t layer, std::size_t head) const;
+  Side side(const std::pmr::vector<float>& centres, std::size_t layer, std::size_t head, SideKind kind) const;
 
   CacheConfig config_;
   std::unique_ptr<CountingResource> memory_;

@@ -44,11 +44,18 @@ class PackedQueries {
   std::vector<std::int32_t> level_sum_;  ///< [n]
 };
 
+/// Four numbers that multiply the four levels in a lane of a register, as the target's product wants them.
+struct Factors {
+  std::uint32_t a;
+  std::uint32_t b;
+};
+
 /// What one thread needs while it reads segments; kept so that reading allocates nothing.
 struct PackedScratch {
-  std::vector<float> floats;
-  std::vector<std::uint16_t> order;
-  std::vector<std::byte> bytes;
+  std::vector<Factors> factors;
+  std::vector<std::byte> tile;
+  std::vector<std::uint16_t> halves;
+  std::vector<std::int32_t> sums;
 };
 
 /// scores [q.size(), ld] = the scores of all vectors of `keys` in token order, centre and score correction

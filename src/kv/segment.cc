@@ -4,13 +4,12 @@
 #include <cassert>
 #include <cstring>
 
-#include "kv/segment_layout.h"
+#include "kv/packed_groups.h"
+#include "kv/segment_unpack.h"
 #include "nn/ops.h"
 
 namespace miser::kv {
 namespace {
-
-using Scales = std::array<float, Segment::kMaxTokens>;
 
 /// row = R (row - centre).
 void centre_and_rotate(std::span<float> row, const Side& side) {
@@ -34,12 +33,6 @@ void load_exact(const std::byte* payload, std::span<float> rows) {
   }
 }
 
-void load_scales(const std::byte* bytes, std::size_t n, Scales& out) {
-  std::array<std::uint16_t, Segment::kMaxTokens> halves;
-  std::memcpy(halves.data(), bytes, n * sizeof(std::uint16_t));
-  nn::f16_to_f32(std::span(halves).first(n), std::span(out).first(n));
-}
-
 /// Copies tags and groups of n_tokens tokens to where they lie in a larger segment.
 void copy_groups(const std::pmr::vector<std::byte>& from, const SegmentLayout& old, std::size_t n_tokens,
                  std::pmr::vector<std::byte>& to, const SegmentLayout& now, std::size_t n_tokens_now) {
@@ -51,6 +44,19 @@ void copy_groups(const std::pmr::vector<std::byte>& from, const SegmentLayout& o
     const std::size_t end = w + 1 < kWidthCount ? old.scales[w + 1] : old.total;
     std::copy_n(from.begin() + old.scales[w], old.payloads[w] - old.scales[w], to.begin() + now.scales[w]);
     std::copy_n(from.begin() + old.payloads[w], end - old.payloads[w], to.begin() + now.payloads[w]);
+  }
+}
+
+/// Turns the rows into tiles where an append from `old` to `now` vectors has completed some.
+void tile_new_rows(std::byte* bytes, const SegmentLayout& layout,
+                   const std::array<std::uint16_t, kWidthCount>& old,
+                   const std::array<std::uint16_t, kWidthCount>& now, std::size_t head_dim, SideKind kind) {
+  for (const Width width : kAllWidths) {
+    const auto w = static_cast<std::size_t>(width);
+    const std::size_t end = tiled_vectors(kind, width, head_dim, now[w]);
+    for (std::size_t i = tiled_vectors(kind, width, head_dim, old[w]); i < end; i += tile_tokens(kind)) {
+      tile_rows(kind, width, head_dim, bytes + layout.payloads[w] + i * layout.payload_size[w]);
+    }
   }
 }
 
@@ -84,6 +90,7 @@ void Segment::append(std::span<const Width> widths, std::span<const float> rows,
     const std::uint16_t scale = encode(widths[i], row, side.rule, {payload, layout.payload_size[w]});
     std::memcpy(bytes.data() + layout.scales[w] + rank * sizeof(scale), &scale, sizeof(scale));
   }
+  tile_new_rows(bytes.data(), layout, counts_, counts, head_dim, side.kind);
   n_tokens_ = n_tokens;
   counts_ = counts;
   bytes_ = std::move(bytes);
@@ -91,51 +98,22 @@ void Segment::append(std::span<const Width> widths, std::span<const float> rows,
 
 void Segment::unpack(const Side& side, Tile& tile) const {
   const std::size_t head_dim = side.rotation->head_dim();
-  const SegmentLayout layout(n_tokens_, counts_, head_dim);
   tile.n_tokens = n_tokens_;
   tile.rotated = counts_[static_cast<std::size_t>(Width::k16)] != n_tokens_;
   tile.rows.resize(n_tokens_ * head_dim);
   tile.correction.assign(n_tokens_, 0.0F);
   if (!tile.rotated) {  // one group, so in token order
-    load_exact(bytes_.data() + layout.payloads[static_cast<std::size_t>(Width::k16)], tile.rows);
+    load_exact(Groups(*this, side).row(Width::k16, 0), tile.rows);
     return;
   }
 
-  Scales scales;
-  for (const Width width : kAllWidths) {
-    const auto w = static_cast<std::size_t>(width);
-    if (counts_[w] == 0) continue;
-    const float correction = score_correction(width, side.rule);
-    if (width != Width::k16) load_scales(bytes_.data() + layout.scales[w], counts_[w], scales);
-    for_each_token(bytes_.data(), n_tokens_, width, [&](std::size_t token, std::size_t rank) {
-      const std::byte* const payload = bytes_.data() + layout.payloads[w] + rank * layout.payload_size[w];
-      const auto row = std::span(tile.rows).subspan(token * head_dim, head_dim);
-      if (width == Width::k16) {
-        load_exact(payload, row);
-        centre_and_rotate(row, side);
-        return;
-      }
-      decode(width, {payload, layout.payload_size[w]}, scales[rank], row);
-      tile.correction[token] = correction * scales[rank] * scales[rank];
-    });
-  }
-}
-
-float Segment::read(std::size_t token, const Side& side, std::span<float> row) const {
-  const SegmentLayout layout(n_tokens_, counts_, side.rotation->head_dim());
-  const Width stored = width(token);
-  const auto w = static_cast<std::size_t>(stored);
-  std::size_t rank = 0;
-  for (std::size_t t = 0; t < token; ++t) rank += width(t) == stored ? 1 : 0;
-  const std::byte* const payload = bytes_.data() + layout.payloads[w] + rank * layout.payload_size[w];
-  if (stored == Width::k16) {
-    load_exact(payload, row);
-    return 0;
-  }
-  Scales scale;
-  load_scales(bytes_.data() + layout.scales[w] + rank * scale_bytes(stored), 1, scale);
-  decode(stored, {payload, layout.payload_size[w]}, scale[0], row);
-  return score_correction(stored, side.rule) * scale[0] * scale[0];
+  const Groups groups(*this, side);
+  unpack_coded(groups, side, tile);
+  for_each_token(bytes_.data(), n_tokens_, Width::k16, [&](std::size_t token, std::size_t rank) {
+    const auto row = std::span(tile.rows).subspan(token * head_dim, head_dim);
+    load_exact(groups.row(Width::k16, rank), row);
+    centre_and_rotate(row, side);
+  });
 }
 
 Width Segment::width(std::size_t token) const {

@@ -7,17 +7,10 @@
 #include <vector>
 
 #include "kv/codec.h"
-#include "kv/rotation.h"
+#include "kv/segment_side.h"
 #include "kv/width.h"
 
 namespace miser::kv {
-
-/// What the vectors of one (layer, KV head, K or V) have in common. Views; the cache owns them.
-struct Side {
-  const Rotation* rotation;
-  std::span<const float> centre;  ///< head_dim; subtracted before the rotation
-  ScaleRule rule;
-};
 
 /// Packed vectors read back as floats, in token order.
 struct Tile {
@@ -33,7 +26,7 @@ struct Tile {
 /// content, drawn in docs/cache-layout.md. Every call on one segment must pass the same side.
 class Segment {
  public:
-  static constexpr std::size_t kMaxTokens = 256;
+  static constexpr std::size_t kMaxTokens = 512;
 
   explicit Segment(std::pmr::memory_resource* memory) : bytes_(memory) {}
   /// A copy of `other` in `memory`.
@@ -53,10 +46,6 @@ class Segment {
 
   /// Reads everything back. The tile is rotated unless every vector has 16 bits.
   void unpack(const Side& side, Tile& tile) const;
-
-  /// One vector as it is stored, R (x - centre), or x itself at 16 bits, into `row` [head_dim]. Returns its c
-  /// * scale^2 (score_correction). Slow: it counts the tokens before.
-  float read(std::size_t token, const Side& side, std::span<float> row) const;
 
   std::size_t size() const { return n_tokens_; }
   Width width(std::size_t token) const;

@@ -1,8 +1,10 @@
 #pragma once
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 
 #include "kv/codec.h"
 #include "kv/width.h"
@@ -53,19 +55,30 @@ inline Width tag(const std::byte* planes, std::size_t n_tokens, std::size_t toke
   return static_cast<Width>(value);
 }
 
+/// Bit t of mask w: token 64 * block + t has width w.
+inline std::array<std::uint64_t, kWidthCount> token_masks(const std::byte* planes, std::size_t n_tokens,
+                                                          std::size_t block) {
+  const std::size_t stride = plane_bytes(n_tokens);
+  const std::size_t n_bytes = std::min(sizeof(std::uint64_t), stride - 8 * block);
+  const std::size_t n = n_tokens - 64 * block;
+  const std::uint64_t all = n < 64 ? (std::uint64_t{1} << n) - 1 : ~std::uint64_t{0};
+  std::array<std::uint64_t, kTagBits> bit{};
+  for (std::size_t p = 0; p < kTagBits; ++p) std::memcpy(&bit[p], planes + p * stride + 8 * block, n_bytes);
+  std::array<std::uint64_t, kWidthCount> masks;
+  for (std::size_t w = 0; w < kWidthCount; ++w) {
+    masks[w] = all;
+    for (std::size_t p = 0; p < kTagBits; ++p) masks[w] &= ((w >> p) & 1U) != 0 ? bit[p] : ~bit[p];
+  }
+  return masks;
+}
+
 /// f(token, rank) for each token of `width` in order; rank counts the tokens of this width before it.
 template <typename F>
 void for_each_token(const std::byte* planes, std::size_t n_tokens, Width width, F&& f) {
-  const std::size_t stride = plane_bytes(n_tokens);
   std::size_t rank = 0;
-  for (std::size_t i = 0; i < stride; ++i) {
-    const std::size_t rest = n_tokens - 8 * i;
-    unsigned mask = rest < 8 ? (1U << rest) - 1 : 0xFFU;
-    for (std::size_t p = 0; p < kTagBits; ++p) {
-      const auto plane = std::to_integer<unsigned>(planes[p * stride + i]);
-      mask &= ((static_cast<unsigned>(width) >> p) & 1U) != 0 ? plane : ~plane;
-    }
-    for (; mask != 0; mask &= mask - 1) f(8 * i + std::countr_zero(mask), rank++);
+  for (std::size_t first = 0; first < n_tokens; first += 64) {
+    std::uint64_t mask = token_masks(planes, n_tokens, first / 64)[static_cast<std::size_t>(width)];
+    for (; mask != 0; mask &= mask - 1) f(first + static_cast<std::size_t>(std::countr_zero(mask)), rank++);
   }
 }
 

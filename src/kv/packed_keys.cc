@@ -1,0 +1,255 @@
+// Scores of packed keys: 16 tokens across the lanes, int8 products with 4 channels of a query at a time.
+#include "kv/packed.h"
+
+#include <algorithm>
+#include <cassert>
+#include <utility>
+
+#define HWY_WANT_AVX3_DL
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kv/packed_keys.cc"
+#include "hwy/foreach_target.h"  // before any other Highway header
+
+#include "hwy/highway.h"
+#include "kv/packed_order-inl.h"
+
+MISER_BEFORE_NAMESPACE();
+namespace miser::kv::HWY_NAMESPACE {
+
+constexpr std::size_t kTokens = tile_tokens(SideKind::kKeys);
+constexpr std::size_t kChunks = kSlab / 4;
+
+/// Up to kMaxKeyRows rows of queries.
+struct Queries {
+  std::size_t n;
+  std::size_t first;                           ///< among all rows
+  const Factors* factors;                      ///< [n, n_slabs, kChunks]
+  std::array<std::int32_t, kMaxKeyRows> bias;  ///< of the sums
+};
+
+template <int kBits, std::size_t kRows, int chunk>
+HWY_INLINE void add_chunk(const TileLevels<kBits>& levels, const std::byte* slab, std::size_t lane,
+                          const Factors* q, std::size_t ld, Sums* sums) {
+  const auto products = key_products(levels.template key<chunk>(slab, lane));
+  for (std::size_t r = 0; r < kRows; ++r) {
+    Sums& sum = sums[2 * r + chunk % 2];  // two chains each
+    sum = add_key_product(sum, products, q[r * ld + chunk]);
+  }
+}
+
+template <int kBits, std::size_t kRows, int... chunk>
+HWY_INLINE void add_slab(std::integer_sequence<int, chunk...>, const TileLevels<kBits>& levels,
+                         const std::byte* slab, std::size_t lane, const Factors* q, std::size_t ld,
+                         Sums* sums) {
+  (add_chunk<kBits, kRows, chunk>(levels, slab, lane, q, ld, sums), ...);
+}
+
+/// out [kRows, ld] = integer scores of n_tiles tiles.
+template <int kBits, std::size_t kRows>
+HWY_NOINLINE void score_tiles(const std::byte* tiles, std::size_t n_tiles, std::size_t n_slabs,
+                              const Queries& q, std::int32_t* out, std::size_t ld) {
+  const TileLevels<kBits> levels;
+  for (std::size_t tile = 0; tile < n_tiles; ++tile) {
+    for (std::size_t lane = 0; lane < kBlock; lane += kRegister) {
+      Sums sums[2 * kRows];
+      for (std::size_t r = 0; r < kRows; ++r) {
+        sums[2 * r] = set_sums(q.bias[r]);
+        sums[2 * r + 1] = zero_sums();
+      }
+      for (std::size_t s = 0; s < n_slabs; ++s) {
+        add_slab<kBits, kRows>(std::make_integer_sequence<int, kChunks>(), levels,
+                               tiles + s * slab_bytes(SideKind::kKeys, kBits), lane, q.factors + s * kChunks,
+                               n_slabs * kChunks, sums);
+      }
+      for (std::size_t r = 0; r < kRows; ++r) {
+        store_sums(add_sums(sums[2 * r], sums[2 * r + 1]), out + r * ld + tile * kTokens + lane / 4);
+      }
+    }
+    tiles += n_slabs * slab_bytes(SideKind::kKeys, kBits);
+  }
+}
+
+template <int kBits>
+HWY_INLINE void score_tiles(const std::byte* tiles, std::size_t n_tiles, std::size_t n_slabs,
+                            const Queries& q, std::int32_t* out, std::size_t ld) {
+  switch (q.n) {
+    case 1:
+      return score_tiles<kBits, 1>(tiles, n_tiles, n_slabs, q, out, ld);
+    case 2:
+      return score_tiles<kBits, 2>(tiles, n_tiles, n_slabs, q, out, ld);
+    case 3:
+      return score_tiles<kBits, 3>(tiles, n_tiles, n_slabs, q, out, ld);
+    default:
+      return score_tiles<kBits, kMaxKeyRows>(tiles, n_tiles, n_slabs, q, out, ld);
+  }
+}
+
+HWY_INLINE void score_tiles(Width width, const Groups& groups, const Queries& q, std::int32_t* out) {
+  const auto w = static_cast<std::size_t>(width);
+  const std::byte* const tiles = groups.tiles(width);
+  const std::size_t n_tiles = groups.tiled[w] / kTokens;
+  out += groups.first[w];
+  switch (width) {
+    case Width::k1:
+      return score_tiles<1>(tiles, n_tiles, groups.n_slabs(), q, out, kRoom);
+    case Width::k2:
+      return score_tiles<2>(tiles, n_tiles, groups.n_slabs(), q, out, kRoom);
+    case Width::k3:
+      return score_tiles<3>(tiles, n_tiles, groups.n_slabs(), q, out, kRoom);
+    case Width::k4:
+      return score_tiles<4>(tiles, n_tiles, groups.n_slabs(), q, out, kRoom);
+    case Width::k8:
+      return score_tiles<8>(tiles, n_tiles, groups.n_slabs(), q, out, kRoom);
+    case Width::k16:
+      break;
+  }
+}
+
+/// Vectors that lie as rows, gathered into tiles of 8 bits whatever their width.
+class RowTile {
+ public:
+  RowTile(const Groups& groups, const Queries& q, std::int32_t* out, PackedScratch& scratch)
+      : n_slabs_(groups.n_slabs()), q_(q), out_(out), bytes_(scratch.tile) {
+    bytes_.resize(n_slabs_ * kSlab * (kTokens + 1));
+  }
+
+  void add(Width width, const std::byte* row, std::size_t head_dim, std::size_t place) {
+    auto* const levels = reinterpret_cast<std::uint8_t*>(bytes_.data());
+    std::uint8_t* const tile = levels + n_slabs_ * kSlab;
+    row_levels(width, row, head_dim, levels);
+    for (std::size_t chunk = 0; chunk < n_slabs_ * kChunks; ++chunk) {
+      std::memcpy(tile + chunk * kBlock + 4 * n_, levels + 4 * chunk, 4);
+    }
+    place_[n_++] = place;
+    if (n_ == kTokens) flush();
+  }
+
+  void flush() {
+    std::array<std::int32_t, kMaxKeyRows * kTokens> sums;
+    score_tiles<8>(bytes_.data() + n_slabs_ * kSlab, 1, n_slabs_, q_, sums.data(), kTokens);
+    for (std::size_t r = 0; r < q_.n; ++r) {
+      for (std::size_t i = 0; i < n_; ++i) out_[r * kRoom + place_[i]] = sums[r * kTokens + i];
+    }
+    n_ = 0;
+  }
+
+ private:
+  std::size_t n_slabs_;
+  const Queries& q_;
+  std::int32_t* out_;
+  std::vector<std::byte>& bytes_;  ///< levels of a row, then the tile
+  std::array<std::size_t, kTokens> place_;
+  std::size_t n_ = 0;
+};
+
+HWY_INLINE void score_rows(const Groups& groups, const Queries& q, std::int32_t* out,
+                           PackedScratch& scratch) {
+  RowTile tile(groups, q, out, scratch);
+  for (const Width width : groups.present()) {
+    const auto w = static_cast<std::size_t>(width);
+    if (width == Width::k16) continue;
+    for (std::size_t i = groups.tiled[w]; i < groups.count[w]; ++i) {
+      tile.add(width, groups.row(width, i), groups.head_dim, groups.first[w] + i);
+    }
+  }
+  tile.flush();
+}
+
+/// q . x of vectors of 16 bits.
+HWY_INLINE void score_exact(const Groups& groups, const PackedQueries& q, const Queries& rows, float* out,
+                            PackedScratch& scratch) {
+  constexpr auto w = static_cast<std::size_t>(Width::k16);
+  const F32 d;
+  scratch.halves.resize(groups.head_dim);
+  for (std::size_t i = 0; i < groups.count[w]; ++i) {
+    std::memcpy(scratch.halves.data(), groups.row(Width::k16, i), groups.layout.payload_size[w]);
+    for (std::size_t r = 0; r < rows.n; ++r) {
+      const float* const query = q.plain(rows.first + r);
+      auto sum = hn::Zero(d);
+      std::size_t c = 0;
+      for (; c + hn::Lanes(d) <= groups.head_dim; c += hn::Lanes(d)) {
+        const auto x = nn::HWY_NAMESPACE::load_half(d, scratch.halves.data() + c);
+        sum = hn::MulAdd(x, hn::LoadU(d, query + c), sum);
+      }
+      float dot = hn::GetLane(hn::SumOfLanes(d, sum));
+      for (; c < groups.head_dim; ++c) {
+        const hn::CappedTag<float, 1> one;
+        dot += hn::GetLane(nn::HWY_NAMESPACE::load_half(one, scratch.halves.data() + c)) * query[c];
+      }
+      out[r * kRoom + groups.first[w] + i] = dot;
+    }
+  }
+}
+
+/// Integer scores to floats: sum * query's scale * key's scale + q . centre - |q|^2 c scale^2.
+HWY_INLINE void finish_scores(const Groups& groups, const PackedQueries& q, const Queries& rows,
+                              ScaleRule rule, const std::int32_t* sums, float* out) {
+  const F32 d;
+  const GroupScales scales(groups, rule);
+  for (std::size_t r = 0; r < rows.n; ++r) {
+    const auto q_scale = hn::Set(d, q.scale(rows.first + r));
+    const auto centre = hn::Set(d, q.centre_dot(rows.first + r));
+    const auto norm2 = hn::Set(d, q.norm2(rows.first + r));
+    for (std::size_t i = 0; i < groups.n_tokens; i += hn::Lanes(d)) {
+      const auto unit = hn::Mul(q_scale, hn::Load(d, scales.scale.data() + i));
+      const auto shift = hn::NegMulAdd(norm2, hn::Load(d, scales.correction.data() + i), centre);
+      hn::StoreU(hn::MulAdd(to_floats(load_sums(sums + r * kRoom + i)), unit, shift), d, out + r * kRoom + i);
+    }
+  }
+}
+
+void score_keys(const Segment& keys, const Side& side, const PackedQueries& q, std::size_t first,
+                std::size_t n, float* scores, std::size_t ld, PackedScratch& scratch) {
+  const Groups groups(keys, side);
+  const std::size_t channels = groups.n_slabs() * kSlab;
+  Queries rows{n, first, nullptr, {}};
+  scratch.factors.resize(n * channels / 4);
+  std::array<std::int8_t, 4> four;
+  for (std::size_t r = 0; r < n; ++r) {
+    rows.bias[r] = -kKeyBias * q.level_sum(first + r);
+    for (std::size_t c = 0; c < channels; c += 4) {
+      four.fill(0);
+      if (c < groups.head_dim)
+        std::memcpy(four.data(), q.levels(first + r) + c, std::min<std::size_t>(4, groups.head_dim - c));
+      scratch.factors[(r * channels + c) / 4] = query_factors(four.data());
+    }
+  }
+  rows.factors = scratch.factors.data();
+  alignas(64) std::array<std::int32_t, kMaxKeyRows * kRoom> sums;
+  alignas(64) std::array<float, kMaxKeyRows * kRoom> in_groups;
+  for (const Width width : groups.present()) score_tiles(width, groups, rows, sums.data());
+  score_rows(groups, rows, sums.data(), scratch);
+  finish_scores(groups, q, rows, side.rule, sums.data(), in_groups.data());
+  score_exact(groups, q, rows, in_groups.data(), scratch);
+  switch (n) {
+    case 1:
+      return to_token_order<1>(groups, in_groups.data(), kRoom, scores, ld);
+    case 2:
+      return to_token_order<2>(groups, in_groups.data(), kRoom, scores, ld);
+    case 3:
+      return to_token_order<3>(groups, in_groups.data(), kRoom, scores, ld);
+    default:
+      return to_token_order<kMaxKeyRows>(groups, in_groups.data(), kRoom, scores, ld);
+  }
+}
+
+}  // namespace miser::kv::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace miser::kv {
+
+HWY_EXPORT(score_keys);
+
+void key_scores(const Segment& keys, const Side& side, const PackedQueries& q, float* scores, std::size_t ld,
+                PackedScratch& scratch) {
+  assert(ld >= padded_tokens(keys.size()) && side.kind == SideKind::kKeys);
+  if (keys.size() == 0) return;
+  for (std::size_t first = 0; first < q.size(); first += kMaxKeyRows) {
+    const std::size_t n = std::min(kMaxKeyRows, q.size() - first);
+    HWY_DYNAMIC_DISPATCH(score_keys)(keys, side, q, first, n, scores + first * ld, ld, scratch);
+  }
+}
+
+}  // namespace miser::kv
+#endif  // HWY_ONCE

@@ -1,0 +1,190 @@
+#include "kv/segment_unpack.h"
+
+#include <utility>
+
+#define HWY_WANT_AVX3_DL
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kv/segment_unpack.cc"
+#include "hwy/foreach_target.h"  // before any other Highway header
+
+#include "hwy/highway.h"
+#include "kv/packed_order-inl.h"
+
+MISER_BEFORE_NAMESPACE();
+namespace miser::kv::HWY_NAMESPACE {
+
+/// A group on its way into the rows of a tile.
+struct Group {
+  const float* scale;          ///< [count] divided by the gain
+  const std::uint16_t* token;  ///< [count]
+  float* rows;                 ///< [n_tokens, head_dim]
+  std::size_t head_dim;
+
+  float* row(std::size_t i) const { return rows + token[i] * head_dim; }
+};
+
+/// out = scale * levels, n of them.
+HWY_INLINE void store_levels(const std::uint8_t* levels, std::size_t n, float scale, float* out) {
+  const F32 d;
+  const hn::Rebind<std::int8_t, F32> d8;
+  const auto s = hn::Set(d, scale);
+  const auto* from = reinterpret_cast<const std::int8_t*>(levels);
+  std::size_t i = 0;
+  for (; i + hn::Lanes(d) <= n; i += hn::Lanes(d)) {
+    const auto wide = hn::PromoteTo(hn::RebindToSigned<F32>(), hn::LoadU(d8, from + i));
+    hn::StoreU(hn::Mul(s, hn::ConvertTo(d, wide)), d, out + i);
+  }
+  for (; i < n; ++i) out[i] = scale * static_cast<float>(from[i]);
+}
+
+// Keys come as 4 channels of 16 tokens and leave as 16 channels of each token: 4 chunks are turned at a time.
+
+/// Where 16 channels of a token lie among those of its tile.
+constexpr std::size_t turned_place(std::size_t token) {
+  return token % 4 * kBlock + token / 4 * 16;
+}
+
+template <int kBits, int first>
+HWY_INLINE void turn_chunks(const TileLevels<kBits>& levels, const std::byte* slab, std::size_t lane,
+                            std::uint8_t* out) {
+  const Bytes a = levels.template key<first>(slab, lane);
+  const Bytes b = levels.template key<first + 1>(slab, lane);
+  const Bytes c = levels.template key<first + 2>(slab, lane);
+  const Bytes e = levels.template key<first + 3>(slab, lane);
+#if HWY_TARGET == HWY_SCALAR
+  std::uint8_t* const to = out + turned_place(lane / 4);
+  store_bytes(a, to);
+  store_bytes(b, to + 4);
+  store_bytes(c, to + 8);
+  store_bytes(e, to + 12);
+#else
+  const hn::Repartition<std::uint64_t, U8> d64;
+  const auto low = [&](Bytes x, Bytes y) HWY_ATTR {
+    return hn::BitCast(d64, hn::InterleaveLower(I32(), hn::BitCast(I32(), x), hn::BitCast(I32(), y)));
+  };
+  const auto high = [&](Bytes x, Bytes y) HWY_ATTR {
+    return hn::BitCast(d64, hn::InterleaveUpper(I32(), hn::BitCast(I32(), x), hn::BitCast(I32(), y)));
+  };
+  out += lane;
+  store_bytes(hn::BitCast(U8(), hn::InterleaveLower(d64, low(a, b), low(c, e))), out);
+  store_bytes(hn::BitCast(U8(), hn::InterleaveUpper(d64, low(a, b), low(c, e))), out + kBlock);
+  store_bytes(hn::BitCast(U8(), hn::InterleaveLower(d64, high(a, b), high(c, e))), out + 2 * kBlock);
+  store_bytes(hn::BitCast(U8(), hn::InterleaveUpper(d64, high(a, b), high(c, e))), out + 3 * kBlock);
+#endif
+}
+
+template <int kBits>
+HWY_INLINE void unpack_keys(const std::byte* tile, std::size_t first, const Group& group) {
+  const TileLevels<kBits> levels;
+  alignas(64) std::array<std::uint8_t, 16 * kBlock> turned;
+  for (std::size_t channel = 0; channel < group.head_dim; channel += kSlab) {
+    for (std::size_t lane = 0; lane < kBlock; lane += kRegister) {
+      turn_chunks<kBits, 0>(levels, tile, lane, turned.data());
+      turn_chunks<kBits, 4>(levels, tile, lane, turned.data() + 4 * kBlock);
+      turn_chunks<kBits, 8>(levels, tile, lane, turned.data() + 8 * kBlock);
+      turn_chunks<kBits, 12>(levels, tile, lane, turned.data() + 12 * kBlock);
+    }
+    for (std::size_t t = 0; t < tile_tokens(SideKind::kKeys); ++t) {
+      float* const row = group.row(first + t) + channel;
+      for (std::size_t c = 0; c < 4; ++c) {
+        store_levels(turned.data() + c * 4 * kBlock + turned_place(t), 16, group.scale[first + t],
+                     row + 16 * c);
+      }
+    }
+    tile += slab_bytes(SideKind::kKeys, kBits);
+  }
+}
+
+template <int t>
+HWY_INLINE void store_token(Bytes levels, const Group& group, std::size_t first, std::size_t channel) {
+  const F32 d;
+  const auto y = hn::Mul(to_floats(sign_extended<t>(levels)), hn::Set(d, group.scale[first + t]));
+  hn::StoreU(y, d, group.row(first + t) + channel);
+}
+
+template <int kBits, int chunk>
+HWY_INLINE void store_chunk(const TileLevels<kBits>& levels, const std::byte* slab, std::size_t lane,
+                            const Group& group, std::size_t first, std::size_t channel) {
+  const Bytes v = levels.template value<chunk>(slab, lane);
+  channel += 16 * chunk + lane / 4;
+  store_token<0>(v, group, first, channel);
+  store_token<1>(v, group, first, channel);
+  store_token<2>(v, group, first, channel);
+  store_token<3>(v, group, first, channel);
+}
+
+template <int kBits>
+HWY_INLINE void unpack_values(const std::byte* tile, std::size_t first, const Group& group) {
+  const TileLevels<kBits> levels;
+  for (std::size_t channel = 0; channel < group.head_dim; channel += kSlab) {
+    for (std::size_t lane = 0; lane < kBlock; lane += kRegister) {
+      store_chunk<kBits, 0>(levels, tile, lane, group, first, channel);
+      store_chunk<kBits, 1>(levels, tile, lane, group, first, channel);
+      store_chunk<kBits, 2>(levels, tile, lane, group, first, channel);
+      store_chunk<kBits, 3>(levels, tile, lane, group, first, channel);
+    }
+    tile += slab_bytes(SideKind::kValues, kBits);
+  }
+}
+
+template <int kBits>
+void unpack_group(const Groups& groups, Width width, SideKind kind, const Group& group) {
+  const auto w = static_cast<std::size_t>(width);
+  const std::size_t step = tile_tokens(kind);
+  for (std::size_t i = 0; i < groups.tiled[w]; i += step) {
+    if (kind == SideKind::kKeys) unpack_keys<kBits>(groups.row(width, i), i, group);
+    if (kind == SideKind::kValues) unpack_values<kBits>(groups.row(width, i), i, group);
+  }
+  std::vector<std::uint8_t> levels(groups.n_slabs() * kSlab);
+  for (std::size_t i = groups.tiled[w]; i < groups.count[w]; ++i) {
+    row_levels<kBits>(groups.row(width, i), groups.head_dim, levels.data());
+    store_levels(levels.data(), groups.head_dim, group.scale[i], group.row(i));
+  }
+}
+
+void unpack_groups(const Groups& groups, const Side& side, Tile& tile) {
+  const GroupScales scales(groups, side.rule);
+  std::array<std::uint16_t, Segment::kMaxTokens> tokens;
+  for (const Width width : groups.present()) {
+    const std::size_t first = groups.first[static_cast<std::size_t>(width)];
+    for_each_token(groups.bytes, groups.n_tokens, width, [&](std::size_t token, std::size_t rank) {
+      tokens[rank] = static_cast<std::uint16_t>(token);
+      tile.correction[token] = scales.correction[first + rank];
+    });
+    const Group group{scales.scale.data() + first, tokens.data(), tile.rows.data(), groups.head_dim};
+    switch (width) {
+      case Width::k1:
+        unpack_group<1>(groups, width, side.kind, group);
+        break;
+      case Width::k2:
+        unpack_group<2>(groups, width, side.kind, group);
+        break;
+      case Width::k3:
+        unpack_group<3>(groups, width, side.kind, group);
+        break;
+      case Width::k4:
+        unpack_group<4>(groups, width, side.kind, group);
+        break;
+      case Width::k8:
+        unpack_group<8>(groups, width, side.kind, group);
+        break;
+      case Width::k16:
+        break;
+    }
+  }
+}
+
+}  // namespace miser::kv::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace miser::kv {
+
+HWY_EXPORT(unpack_groups);
+
+void unpack_coded(const Groups& groups, const Side& side, Tile& tile) {
+  HWY_DYNAMIC_DISPATCH(unpack_groups)(groups, side, tile);
+}
+
+}  // namespace miser::kv
+#endif  // HWY_ONCE
