@@ -117,14 +117,16 @@ class RowTile {
     auto* const levels = reinterpret_cast<std::uint8_t*>(bytes_.data());
     std::uint8_t* const tile = levels + n_slabs_ * kSlab;
     row_levels(width, row, head_dim, levels);
-    for (std::size_t chunk = 0; chunk < n_slabs_ * kChunks; ++chunk) {
-      std::memcpy(tile + chunk * kBlock + 4 * n_, levels + 4 * chunk, 4);
+    for (std::size_t c = 0; c < n_slabs_ * kSlab; c += 16) {
+      std::memcpy(tile + c / 16 * 4 * kBlock + turned_place(n_), levels + c, 16);
     }
     place_[n_++] = place;
     if (n_ == kTokens) flush();
   }
 
   void flush() {
+    auto* const tile = reinterpret_cast<std::uint8_t*>(bytes_.data()) + n_slabs_ * kSlab;
+    for (std::size_t c = 0; c < n_slabs_ * kSlab; c += 16) turn_chunks(tile + c / 16 * 4 * kBlock);
     std::array<std::int32_t, kMaxKeyRows * kTokens> sums;
     score_tiles<8>(bytes_.data() + n_slabs_ * kSlab, 1, n_slabs_, q_, sums.data(), kTokens);
     for (std::size_t r = 0; r < q_.n; ++r) {

@@ -18,8 +18,8 @@
 MISER_BEFORE_NAMESPACE();
 namespace miser::kv::HWY_NAMESPACE {
 
-/// Tokens of a segment, and room for a register more.
-constexpr std::size_t kRoom = Segment::kMaxTokens + 32;
+/// Tokens of a segment, and room for what is read in blocks of 64.
+constexpr std::size_t kRoom = Segment::kMaxTokens + 64;
 
 /// Scales of all vectors in the order of the groups, divided by the gain of their width, and c * scale^2.
 /// Those of 16 bits are 0.
@@ -61,36 +61,44 @@ HWY_INLINE void to_token_order(const Groups& groups, const float* in, std::size_
   for (std::size_t w = 0; w < kWidthCount; ++w) from[w] = in + groups.first[w];
   for (std::size_t first = 0; first < groups.n_tokens; first += 64) {
     const auto masks = token_masks(groups.bytes, groups.n_tokens, first / 64);
-    for (std::size_t part = 0; part < 64 && first + part < groups.n_tokens; part += 16) {
-      __m512 v[kRows];
-      for (std::size_t r = 0; r < kRows; ++r) v[r] = _mm512_setzero_ps();
-      for (const Width width : groups.present()) {
-        const auto w = static_cast<std::size_t>(width);
-        const auto mask = static_cast<__mmask16>(masks[w] >> part);
+    __m512 v[4][kRows];
+    for (auto& part : v) std::fill(part, part + kRows, _mm512_setzero_ps());
+    for (const Width width : groups.present()) {
+      const auto w = static_cast<std::size_t>(width);
+      const float* run = from[w];
+      for (std::size_t part = 0; part < 4; ++part) {
+        const auto mask = static_cast<__mmask16>(masks[w] >> (16 * part));
         for (std::size_t r = 0; r < kRows; ++r) {
-          v[r] = _mm512_mask_expandloadu_ps(v[r], mask, from[w] + r * ld_in);
+          v[part][r] = _mm512_mask_expandloadu_ps(v[part][r], mask, run + r * ld_in);
         }
-        from[w] += std::popcount(static_cast<unsigned>(mask));
+        run += std::popcount(static_cast<unsigned>(mask));
       }
-      for (std::size_t r = 0; r < kRows; ++r) _mm512_storeu_ps(out + r * ld_out + first + part, v[r]);
+      from[w] = run;
+    }
+    for (std::size_t part = 0; part < 4 && first + 16 * part < groups.n_tokens; ++part) {
+      for (std::size_t r = 0; r < kRows; ++r) {
+        _mm512_storeu_ps(out + r * ld_out + first + 16 * part, v[part][r]);
+      }
     }
   }
 }
 
-/// The inverse for one row of 16-bit numbers; group w begins at out + first[w]. Writes up to 31 more.
-HWY_INLINE void to_group_order(const Groups& groups, const std::uint16_t* in,
+/// The inverse for rows [n_rows, kRoom] of 16-bit numbers, out [n_rows, kWeightRoom]: group w begins at
+/// first_out[w]. Writes up to 31 more.
+HWY_INLINE void to_group_order(const Groups& groups, const std::uint16_t* in, std::size_t n_rows,
                                const std::array<std::size_t, kWidthCount>& first_out, std::uint16_t* out) {
-  std::array<std::uint16_t*, kWidthCount> to;
-  for (std::size_t w = 0; w < kWidthCount; ++w) to[w] = out + first_out[w];
+  auto to = first_out;
   for (std::size_t first = 0; first < groups.n_tokens; first += 64) {
     const auto masks = token_masks(groups.bytes, groups.n_tokens, first / 64);
-    for (std::size_t part = 0; part < 64 && first + part < groups.n_tokens; part += 32) {
-      const __m512i v = _mm512_loadu_si512(in + first + part);
-      for (const Width width : groups.present()) {
-        const auto w = static_cast<std::size_t>(width);
-        const auto mask = static_cast<__mmask32>(masks[w] >> part);
-        _mm512_storeu_si512(to[w], _mm512_maskz_compress_epi16(mask, v));
-        to[w] += std::popcount(mask);
+    for (const Width width : groups.present()) {
+      const auto w = static_cast<std::size_t>(width);
+      for (std::size_t part = 0; part < 2; ++part) {
+        const auto mask = static_cast<__mmask32>(masks[w] >> (32 * part));
+        for (std::size_t r = 0; r < n_rows; ++r) {
+          const __m512i v = _mm512_loadu_si512(in + r * kRoom + first + 32 * part);
+          _mm512_storeu_si512(out + r * kWeightRoom + to[w], _mm512_maskz_compress_epi16(mask, v));
+        }
+        to[w] += static_cast<std::size_t>(std::popcount(mask));
       }
     }
   }
@@ -109,12 +117,13 @@ HWY_INLINE void to_token_order(const Groups& groups, const float* in, std::size_
   }
 }
 
-HWY_INLINE void to_group_order(const Groups& groups, const std::uint16_t* in,
+HWY_INLINE void to_group_order(const Groups& groups, const std::uint16_t* in, std::size_t n_rows,
                                const std::array<std::size_t, kWidthCount>& first_out, std::uint16_t* out) {
   for (const Width width : groups.present()) {
     std::uint16_t* const to = out + first_out[static_cast<std::size_t>(width)];
-    for_each_token(groups.bytes, groups.n_tokens, width,
-                   [&](std::size_t token, std::size_t rank) { to[rank] = in[token]; });
+    for_each_token(groups.bytes, groups.n_tokens, width, [&](std::size_t token, std::size_t rank) {
+      for (std::size_t r = 0; r < n_rows; ++r) to[r * kWeightRoom + rank] = in[r * kRoom + token];
+    });
   }
 }
 

@@ -133,15 +133,12 @@ class RowTile {
         weights_(weights),
         sums_(sums),
         bytes_(scratch.tile) {
-    bytes_.resize(channels_ * (kTokens + 1));
+    bytes_.resize(channels_ * 2 * kTokens);
   }
 
   /// `place` is that of its weight.
   void add(Width width, const std::byte* row, std::size_t head_dim, std::size_t place) {
-    auto* const levels = reinterpret_cast<std::uint8_t*>(bytes_.data());
-    std::uint8_t* const tile = levels + channels_;
-    row_levels(width, row, head_dim, levels);
-    for (std::size_t c = 0; c < channels_; ++c) tile[kTokens * c + n_] = levels[c];
+    row_levels(width, row, head_dim, levels() + n_ * channels_);
     for (std::size_t r = 0; r < n_rows_; ++r) four_[r][n_] = weights_[r * kWeightRoom + place];
     if (++n_ == kTokens) flush();
   }
@@ -152,16 +149,19 @@ class RowTile {
       std::fill(four_[r].begin() + n_, four_[r].end(), std::uint16_t{0});
       factors[r * kQuadRoom] = weight_factors(four_[r].data());
     }
-    add_tiles<8>(bytes_.data() + channels_, 1, channels_ / kSlab, n_rows_, factors.data(), sums_);
+    interleave_rows(levels(), channels_, levels() + channels_ * kTokens);
+    add_tiles<8>(bytes_.data() + channels_ * kTokens, 1, channels_ / kSlab, n_rows_, factors.data(), sums_);
     n_ = 0;
   }
 
  private:
+  std::uint8_t* levels() { return reinterpret_cast<std::uint8_t*>(bytes_.data()); }
+
   std::size_t channels_;
   std::size_t n_rows_;
   const std::uint16_t* weights_;  ///< [n_rows, kWeightRoom]
   std::int32_t* sums_;
-  std::vector<std::byte>& bytes_;  ///< levels of a row, then the tile
+  std::vector<std::byte>& bytes_;  ///< [kTokens, channels] levels, then the tile
   std::array<std::array<std::uint16_t, kTokens>, kMaxValueRows> four_{};
   std::size_t n_ = 0;
 };
@@ -232,15 +232,17 @@ HWY_INLINE void add_coded(const Groups& groups, const float* scale, const float*
     first[w] = at;
     at += (groups.count[w] + 63U) / 32 * 32;  // a whole register may be written at its end
   }
-  alignas(64) std::array<std::uint16_t, kRoom> ordered;
+  alignas(64) std::array<std::uint16_t, kMaxValueRows * kRoom> ordered;
   alignas(64) std::array<std::uint16_t, kMaxValueRows * kWeightRoom> grouped;
   alignas(64) std::array<Factors, kMaxValueRows * kQuadRoom> factors;
   std::array<float, kMaxValueRows> unit;
   for (std::size_t r = 0; r < n_rows; ++r) {
-    const RowWeights row = quantise(weights + r * ld, scale, groups.n_tokens, ordered.data());
+    const RowWeights row = quantise(weights + r * ld, scale, groups.n_tokens, ordered.data() + r * kRoom);
     unit[r] = row.unit;
     sums.centred[r] += row.sum;
-    to_group_order(groups, ordered.data(), first, grouped.data() + r * kWeightRoom);
+  }
+  to_group_order(groups, ordered.data(), n_rows, first, grouped.data());
+  for (std::size_t r = 0; r < n_rows; ++r) {
     for (const Width width : groups.present()) {
       const auto w = static_cast<std::size_t>(width);
       const std::size_t from = r * kWeightRoom + first[w];

@@ -37,40 +37,10 @@ HWY_INLINE void store_levels(const std::uint8_t* levels, std::size_t n, float sc
   for (; i < n; ++i) out[i] = scale * static_cast<float>(from[i]);
 }
 
-// Keys come as 4 channels of 16 tokens and leave as 16 channels of each token: 4 chunks are turned at a time.
-
-/// Where 16 channels of a token lie among those of its tile.
-constexpr std::size_t turned_place(std::size_t token) {
-  return token % 4 * kBlock + token / 4 * 16;
-}
-
-template <int kBits, int first>
-HWY_INLINE void turn_chunks(const TileLevels<kBits>& levels, const std::byte* slab, std::size_t lane,
-                            std::uint8_t* out) {
-  const Bytes a = levels.template key<first>(slab, lane);
-  const Bytes b = levels.template key<first + 1>(slab, lane);
-  const Bytes c = levels.template key<first + 2>(slab, lane);
-  const Bytes e = levels.template key<first + 3>(slab, lane);
-#if HWY_TARGET == HWY_SCALAR
-  std::uint8_t* const to = out + turned_place(lane / 4);
-  store_bytes(a, to);
-  store_bytes(b, to + 4);
-  store_bytes(c, to + 8);
-  store_bytes(e, to + 12);
-#else
-  const hn::Repartition<std::uint64_t, U8> d64;
-  const auto low = [&](Bytes x, Bytes y) HWY_ATTR {
-    return hn::BitCast(d64, hn::InterleaveLower(I32(), hn::BitCast(I32(), x), hn::BitCast(I32(), y)));
-  };
-  const auto high = [&](Bytes x, Bytes y) HWY_ATTR {
-    return hn::BitCast(d64, hn::InterleaveUpper(I32(), hn::BitCast(I32(), x), hn::BitCast(I32(), y)));
-  };
-  out += lane;
-  store_bytes(hn::BitCast(U8(), hn::InterleaveLower(d64, low(a, b), low(c, e))), out);
-  store_bytes(hn::BitCast(U8(), hn::InterleaveUpper(d64, low(a, b), low(c, e))), out + kBlock);
-  store_bytes(hn::BitCast(U8(), hn::InterleaveLower(d64, high(a, b), high(c, e))), out + 2 * kBlock);
-  store_bytes(hn::BitCast(U8(), hn::InterleaveUpper(d64, high(a, b), high(c, e))), out + 3 * kBlock);
-#endif
+template <int kBits, int... chunk>
+HWY_INLINE void store_chunks(std::integer_sequence<int, chunk...>, const TileLevels<kBits>& levels,
+                             const std::byte* slab, std::size_t lane, std::uint8_t* out) {
+  (store_bytes(levels.template key<chunk>(slab, lane), out + chunk * kBlock + lane), ...);
 }
 
 template <int kBits>
@@ -79,11 +49,9 @@ HWY_INLINE void unpack_keys(const std::byte* tile, std::size_t first, const Grou
   alignas(64) std::array<std::uint8_t, 16 * kBlock> turned;
   for (std::size_t channel = 0; channel < group.head_dim; channel += kSlab) {
     for (std::size_t lane = 0; lane < kBlock; lane += kRegister) {
-      turn_chunks<kBits, 0>(levels, tile, lane, turned.data());
-      turn_chunks<kBits, 4>(levels, tile, lane, turned.data() + 4 * kBlock);
-      turn_chunks<kBits, 8>(levels, tile, lane, turned.data() + 8 * kBlock);
-      turn_chunks<kBits, 12>(levels, tile, lane, turned.data() + 12 * kBlock);
+      store_chunks<kBits>(std::make_integer_sequence<int, 16>(), levels, tile, lane, turned.data());
     }
+    for (std::size_t c = 0; c < 4; ++c) turn_chunks(turned.data() + c * 4 * kBlock);
     for (std::size_t t = 0; t < tile_tokens(SideKind::kKeys); ++t) {
       float* const row = group.row(first + t) + channel;
       for (std::size_t c = 0; c < 4; ++c) {
