@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "kv/online_softmax.h"
+#include "kv/segment_tiles.h"
 
 namespace miser::kv {
 
@@ -15,7 +16,8 @@ void PackedQueries::prepare(const QueryRows& rows, std::size_t head_dim) {
   plain_ = rows.plain;
   norm2_ = rows.norm2;
   centre_dot_ = rows.centre_dot;
-  levels_.resize(n_ * head_dim);
+  stride_ = (head_dim + kSlab - 1) / kSlab * kSlab;
+  levels_.assign(n_ * stride_, 0);
   scale_.resize(n_);
   level_sum_.resize(n_);
   for (std::size_t r = 0; r < n_; ++r) {
@@ -27,7 +29,7 @@ void PackedQueries::prepare(const QueryRows& rows, std::size_t head_dim) {
     level_sum_[r] = 0;
     for (std::size_t d = 0; d < head_dim; ++d) {
       const auto level = static_cast<std::int8_t>(std::lrint(row[d] * inverse));
-      levels_[r * head_dim + d] = level;
+      levels_[r * stride_ + d] = level;
       level_sum_[r] += level;
     }
   }

@@ -27,7 +27,8 @@ class PackedQueries {
 
   std::size_t size() const { return n_; }
   const float* plain(std::size_t row) const { return plain_ + row * head_dim_; }
-  const std::int8_t* levels(std::size_t row) const { return levels_.data() + row * head_dim_; }
+  /// Of the rotated row, zero from head_dim up to a multiple of 64.
+  const std::int8_t* levels(std::size_t row) const { return levels_.data() + row * stride_; }
   float scale(std::size_t row) const { return scale_[row]; }
   std::int32_t level_sum(std::size_t row) const { return level_sum_[row]; }
   float norm2(std::size_t row) const { return norm2_[row]; }
@@ -36,10 +37,11 @@ class PackedQueries {
  private:
   std::size_t n_ = 0;
   std::size_t head_dim_ = 0;
+  std::size_t stride_ = 0;
   const float* plain_ = nullptr;         ///< [n, head_dim]
   const float* norm2_ = nullptr;         ///< [n]
   const float* centre_dot_ = nullptr;    ///< [n]
-  std::vector<std::int8_t> levels_;      ///< [n, head_dim] of the rotated rows, |level| <= 127
+  std::vector<std::int8_t> levels_;      ///< [n, stride], |level| <= 127
   std::vector<float> scale_;             ///< [n]
   std::vector<std::int32_t> level_sum_;  ///< [n]
 };

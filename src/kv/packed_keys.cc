@@ -206,14 +206,11 @@ void score_keys(const Segment& keys, const Side& side, const PackedQueries& q, s
   const std::size_t channels = groups.n_slabs() * kSlab;
   Queries rows{n, first, nullptr, {}};
   scratch.factors.resize(n * channels / 4);
-  std::array<std::int8_t, 4> four;
   for (std::size_t r = 0; r < n; ++r) {
     rows.bias[r] = -kKeyBias * q.level_sum(first + r);
+    const std::int8_t* const levels = q.levels(first + r);
     for (std::size_t c = 0; c < channels; c += 4) {
-      four.fill(0);
-      if (c < groups.head_dim)
-        std::memcpy(four.data(), q.levels(first + r) + c, std::min<std::size_t>(4, groups.head_dim - c));
-      scratch.factors[(r * channels + c) / 4] = query_factors(four.data());
+      scratch.factors[(r * channels + c) / 4] = query_factors(levels + c);
     }
   }
   rows.factors = scratch.factors.data();

@@ -83,9 +83,10 @@ HWY_INLINE void to_token_order(const Groups& groups, const float* in, std::size_
   }
 }
 
-/// The inverse for rows [n_rows, kRoom] of 16-bit numbers, out [n_rows, kWeightRoom]: group w begins at
+/// The inverse for rows [kRows, kRoom] of 16-bit numbers, out [kRows, kWeightRoom]: group w begins at
 /// first_out[w]. Writes up to 31 more.
-HWY_INLINE void to_group_order(const Groups& groups, const std::uint16_t* in, std::size_t n_rows,
+template <std::size_t kRows>
+HWY_INLINE void to_group_order(const Groups& groups, const std::uint16_t* in,
                                const std::array<std::size_t, kWidthCount>& first_out, std::uint16_t* out) {
   auto to = first_out;
   for (std::size_t first = 0; first < groups.n_tokens; first += 64) {
@@ -94,7 +95,7 @@ HWY_INLINE void to_group_order(const Groups& groups, const std::uint16_t* in, st
       const auto w = static_cast<std::size_t>(width);
       for (std::size_t part = 0; part < 2; ++part) {
         const auto mask = static_cast<__mmask32>(masks[w] >> (32 * part));
-        for (std::size_t r = 0; r < n_rows; ++r) {
+        for (std::size_t r = 0; r < kRows; ++r) {
           const __m512i v = _mm512_loadu_si512(in + r * kRoom + first + 32 * part);
           _mm512_storeu_si512(out + r * kWeightRoom + to[w], _mm512_maskz_compress_epi16(mask, v));
         }
@@ -117,12 +118,13 @@ HWY_INLINE void to_token_order(const Groups& groups, const float* in, std::size_
   }
 }
 
-HWY_INLINE void to_group_order(const Groups& groups, const std::uint16_t* in, std::size_t n_rows,
+template <std::size_t kRows>
+HWY_INLINE void to_group_order(const Groups& groups, const std::uint16_t* in,
                                const std::array<std::size_t, kWidthCount>& first_out, std::uint16_t* out) {
   for (const Width width : groups.present()) {
     std::uint16_t* const to = out + first_out[static_cast<std::size_t>(width)];
     for_each_token(groups.bytes, groups.n_tokens, width, [&](std::size_t token, std::size_t rank) {
-      for (std::size_t r = 0; r < n_rows; ++r) to[r * kWeightRoom + rank] = in[r * kRoom + token];
+      for (std::size_t r = 0; r < kRows; ++r) to[r * kWeightRoom + rank] = in[r * kRoom + token];
     });
   }
 }

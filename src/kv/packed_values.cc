@@ -101,7 +101,7 @@ struct RowWeights {
 /// out[t] = weights[t] * scale[t] / unit.
 HWY_INLINE RowWeights quantise(const float* weights, const float* scale, std::size_t n, std::uint16_t* out) {
   const F32 d;
-  const hn::RebindToSigned<F32> di;
+  const hn::RebindToUnsigned<F32> d32;
   const hn::Rebind<std::uint16_t, F32> d16;
   const std::size_t lanes = hn::Lanes(d);
   auto largest = hn::Zero(d);
@@ -115,10 +115,11 @@ HWY_INLINE RowWeights quantise(const float* weights, const float* scale, std::si
   const float max = hn::GetLane(hn::MaxOfLanes(d, largest));
   const bool any = max > kMaxWeight * FLT_MIN;  // so that its inverse is finite
   const auto inverse = hn::Set(d, any ? static_cast<float>(kMaxWeight) / max : 0.0F);
+  const auto round = hn::Set(d, 0x1p23F);       // whose unit is 1: a sum's lowest bits are the rounded number
   for (std::size_t i = 0; i < n; i += lanes) {  // what is made of weights behind the last is not read
     const auto product = hn::Mul(hn::LoadU(d, weights + i), hn::LoadU(d, scale + i));
-    const auto level = hn::Min(hn::NearestInt(hn::Mul(product, inverse)), hn::Set(di, kMaxWeight));
-    hn::StoreU(hn::DemoteTo(d16, level), d16, out + i);
+    const auto level = hn::BitCast(d32, hn::MulAdd(product, inverse, round));
+    hn::StoreU(hn::TruncateTo(d16, level), d16, out + i);
   }
   return {any ? max / static_cast<float>(kMaxWeight) : 0.0F, hn::GetLane(hn::SumOfLanes(d, sum))};
 }
@@ -241,7 +242,16 @@ HWY_INLINE void add_coded(const Groups& groups, const float* scale, const float*
     unit[r] = row.unit;
     sums.centred[r] += row.sum;
   }
-  to_group_order(groups, ordered.data(), n_rows, first, grouped.data());
+  switch (n_rows) {
+    case 1:
+      to_group_order<1>(groups, ordered.data(), first, grouped.data());
+      break;
+    case 2:
+      to_group_order<2>(groups, ordered.data(), first, grouped.data());
+      break;
+    default:
+      to_group_order<kMaxValueRows>(groups, ordered.data(), first, grouped.data());
+  }
   for (std::size_t r = 0; r < n_rows; ++r) {
     for (const Width width : groups.present()) {
       const auto w = static_cast<std::size_t>(width);
