@@ -12,8 +12,10 @@
 #include "model/model.h"
 #include "nn/thread_pool.h"
 #include "policy/rule.h"
+#include "session/plans.h"
 #include "session/session.h"
 #include "tiny_model.h"
+#include "tiny_plan.h"
 
 namespace miser {
 namespace {
@@ -98,6 +100,10 @@ Pass chat(const Case& c, nn::ThreadPool& pool) {
   return finish(session, std::move(all));
 }
 
+bool rates_vectors(const std::string& kv) {
+  return kv.starts_with("learned") || kv.starts_with("received");
+}
+
 /// Whether float rounding may decide the rule's width of the token at `position`.
 bool near_threshold(const policy::TokenSignals& signals, std::size_t position) {
   using policy::Rule;
@@ -107,18 +113,27 @@ bool near_threshold(const policy::TokenSignals& signals, std::size_t position) {
          std::abs(signals.rarity - Rule::kHighRarity) < 1e-5F || std::abs(peakedness - Rule::kPeaked) < 0.01F;
 }
 
+/// Share of the tokens whose widths differ.
+double share_that_differs(const Pass& a, const Pass& b) {
+  std::size_t n = 0;
+  for (std::size_t i = 0; i < a.bits.size(); ++i) n += a.bits[i] != b.bits[i] ? 1 : 0;
+  return static_cast<double>(n) / static_cast<double>(a.bits.size());
+}
+
 /// A wrong set of packed tokens changes a logit about as much as the policy does itself (`effect`, the
 /// distance from exact logits); float rounding and the flips of compare.h change it by far less. `rounding`
 /// is what binary16 does, for policies that quantise little or nothing. tests/attention_test.cc has the case
-/// without flips.
+/// without flips. A policy that rates each vector by floats flips widths too, but few: a price that knew
+/// another part of the text would move widths of almost every token.
 void expect_same(const Pass& found, const Pass& expected, const Spread& effect, const Spread& rounding,
-                 bool rule) {
+                 const std::string& kv) {
   const auto differ =
       std::mismatch(found.bits.begin(), found.bits.end(), expected.bits.begin(), expected.bits.end());
   const auto n_same = static_cast<std::size_t>(differ.first - found.bits.begin());
   const std::size_t n_vocab = expected.logits.size() / expected.bits.size();
   if (n_same < expected.bits.size()) {
-    EXPECT_TRUE(rule && near_threshold(expected.signals[n_same], n_same))
+    EXPECT_TRUE((kv == "rule" && near_threshold(expected.signals[n_same], n_same)) ||
+                (rates_vectors(kv) && share_that_differs(found, expected) < 0.05))
         << "widths of token " << n_same << " differ";
   } else {
     EXPECT_EQ(found.vectors_at, expected.vectors_at);
@@ -146,6 +161,9 @@ class Invariance : public ::testing::TestWithParam<std::string> {
       token = static_cast<std::int32_t>(random_() % c.model->config().n_vocab);
     }
     c.options.kv = GetParam();
+    const policy::PlanModel model = plan_model(*c.model);
+    const auto plan = std::make_shared<const policy::Plan>(test::tiny_plan(model));
+    c.options.plans = std::make_shared<const policy::Plans>(model, plan, false);
     c.options.kv_window = window;
     c.options.kv_block = block;
     c.options.record = true;
@@ -182,19 +200,18 @@ TEST_P(Invariance, ChunksDoNotChangeLogitsOrWidths) {
       const Pass all = prefill(c, pool_, 512);
       const Spread effect_of_policy = effect(c, all);
       const Spread effect_of_binary16 = rounding(*c.tiny);
-      const bool rule = GetParam() == "rule";  // other policies go by position alone
       for (const std::size_t batch : {1, 7, 64}) {
         SCOPED_TRACE("chunks of " + std::to_string(batch));
-        expect_same(prefill(c, pool_, batch), all, effect_of_policy, effect_of_binary16, rule);
+        expect_same(prefill(c, pool_, batch), all, effect_of_policy, effect_of_binary16, GetParam());
       }
       const Pass decoded = decode(c, pool_);
       {
         SCOPED_TRACE("token by token");
-        expect_same(decoded, all, effect_of_policy, effect_of_binary16, rule);
+        expect_same(decoded, all, effect_of_policy, effect_of_binary16, GetParam());
       }
       {
         SCOPED_TRACE("chat");
-        expect_same(chat(c, pool_), all, effect_of_policy, effect_of_binary16, rule);
+        expect_same(chat(c, pool_), all, effect_of_policy, effect_of_binary16, GetParam());
       }
     }
   }
@@ -214,12 +231,13 @@ TEST_P(Invariance, ClearedSessionIsANewOne) {
 }
 
 std::string name_of(const ::testing::TestParamInfo<std::string>& policy) {
-  return policy.param.substr(0, policy.param.find(':'));
+  return policy.param.substr(0, policy.param.find_first_of(":@"));
 }
 
 INSTANTIATE_TEST_SUITE_P(Policies, Invariance,
                          ::testing::Values("f16", "q8", "q4", "q3", "q2", "q1", "k3v2",
-                                           "random:1=20,2=20,3=20,4=20,8=10,16=10:3", "rule"),
+                                           "random:1=20,2=20,3=20,4=20,8=10,16=10:3", "rule", "learned@5",
+                                           "received@5", "static@5.5"),
                          name_of);
 
 }  // namespace

@@ -14,9 +14,9 @@
 #include "cli/default_model.h"
 #include "cli/run_output.h"
 #include "cli/run_threads.h"
+#include "cli/shared_options.h"
 #include "eval/random_model.h"
 #include "eval/shapes.h"
-#include "policy/policy.h"
 
 namespace miser::cli {
 namespace {
@@ -35,6 +35,7 @@ struct Options {
   bool json = false;
   bool csv = false;
   bool allow_debug = false;
+  PlanOptions plan;
   eval::SpeedOptions speed;
 };
 
@@ -93,6 +94,7 @@ void add_engine_options(CLI::App& command, Options& o) {
       ->allow_extra_args(false)
       ->type_name("POLICY")
       ->capture_default_str();
+  add_plan_options(command, o.plan);
   command.add_option("--kv-window", o.speed.session.kv_window, "Newest tokens that stay exact")
       ->check(CLI::Range(std::size_t{0}, kMaxTokens))
       ->type_name("N")
@@ -116,8 +118,7 @@ void resolve(Options& o) {
   if (o.threads == 0) o.threads = physical_cores();
   if (speed.n_prompt == 0 && speed.n_gen == 0)
     fail_usage("found -p 0 and -n 0, expected something to measure");
-  const policy::SignalHistory history;
-  for (const std::string& kv : speed.kv) policy::parse(kv, history);  // a wrong one before the work begins
+  speed.kv = canonical_policies(speed.kv, o.plan);
   std::sort(speed.depths.begin(), speed.depths.end());
   speed.depths.erase(std::unique(speed.depths.begin(), speed.depths.end()), speed.depths.end());
   const std::size_t needed = speed.depths.back() + std::max(speed.n_prompt, speed.n_gen);
@@ -164,6 +165,7 @@ void bench(Options o) {
     note(fmt::format("warning: a context of {} is more than the {} that the model was trained for\n",
                      o.speed.session.context, model.config().context));
   }
+  o.speed.session.plans = checked_plans(model, o.speed.kv, o.plan);
   nn::ThreadPool pool(o.threads);
   BenchResult result = describe(model, o);
   show_status("measuring the memory");

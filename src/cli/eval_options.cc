@@ -11,21 +11,21 @@
 #include "base/mapped_file.h"
 #include "cli/default_model.h"
 #include "cli/run_threads.h"
-#include "cli/shared_options.h"
-#include "policy/policy.h"
+#include "policy/plan_spec.h"
 #include "session/centres.h"
 
 namespace miser::cli {
 namespace {
 
-std::vector<std::string> canonical(const std::vector<std::string>& specs) {
-  const policy::SignalHistory none;
-  std::vector<std::string> names = {"f16"};
-  for (const std::string& spec : specs) {
-    const std::string name = policy::parse(spec, none)->name();
-    if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
+/// All that the options name.
+std::vector<std::string> plan_files(const EvalOptions& options) {
+  std::vector<std::string> files;
+  if (!options.plan.file.empty()) files.push_back(options.plan.file);
+  for (const std::string& kv : options.kv) {
+    const auto spec = policy::parse_plan_spec(kv);
+    if (spec && !spec->file.empty()) files.push_back(spec->file);
   }
-  return names;
+  return files;
 }
 
 Shard parse_shard(const std::string& text) {
@@ -57,6 +57,7 @@ void add_eval_options(CLI::App& command, EvalOptions& o, const std::string& docu
       ->check(CLI::Range(1, 1024))
       ->type_name("N");
   add_packing_options(command, o.session, o.kv_scales_flag, o.centres);
+  add_plan_options(command, o.plan);
   command
       .add_option("--resume", o.resume,
                   "Keep finished " + documents + " in this file, and go on with those that are in it")
@@ -70,7 +71,9 @@ void add_eval_options(CLI::App& command, EvalOptions& o, const std::string& docu
 }
 
 void resolve(EvalOptions& o) {
-  o.kv = canonical(o.kv);
+  o.kv = canonical_policies(o.kv, o.plan);
+  std::erase(o.kv, "f16");
+  o.kv.insert(o.kv.begin(), "f16");
   o.shard = parse_shard(o.shard_flag);
   o.session.kv_scales = scale_rule(o.kv_scales_flag);
   if (o.threads == 0) o.threads = physical_cores();
@@ -81,6 +84,7 @@ EvalEngine::EvalEngine(EvalOptions& options)
     : model(Model::load(options.model)), tokenizer(model.file()), pool(options.threads) {
   check_vocabulary(model, tokenizer);
   if (!options.centres.empty()) options.session.kv_centres = read_centres(options.centres, model.config());
+  options.session.plans = checked_plans(model, options.kv, options.plan);
 }
 
 nlohmann::json eval_header(const EvalOptions& options, const EvalEngine& engine, const std::string& task) {
@@ -99,6 +103,7 @@ nlohmann::json eval_header(const EvalOptions& options, const EvalEngine& engine,
                            {"kv_scales", options.kv_scales_flag},
                            {"shard", fmt::format("{}/{}", options.shard.index, options.shard.n)}};
   if (!options.centres.empty()) header["kv_centres"] = of_file(options.centres);
+  for (const std::string& path : plan_files(options)) header["plans"].push_back(of_file(path));
   return header;
 }
 

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "cli/shared_options.h"
 #include "model/model.h"
 #include "nn/thread_pool.h"
 #include "session/session.h"
@@ -27,8 +28,9 @@ struct EvalOptions {
   std::size_t limit = 0;        ///< most documents; 0: all
   int threads = 0;              ///< 0 until resolve(): physical cores
   SessionOptions session;       ///< window, block and scale rule
-  std::string centres;          ///< path, or empty
-  std::string resume;           ///< path of the state, or empty
+  PlanOptions plan;
+  std::string centres;  ///< path, or empty
+  std::string resume;   ///< path of the state, or empty
   Shard shard;
   bool json = false;
 
@@ -42,7 +44,7 @@ void add_eval_options(CLI::App& command, EvalOptions& options, const std::string
 /// Throws UsageError for an unknown policy or a malformed shard, Error when the default model is missing.
 void resolve(EvalOptions& options);
 
-/// What an evaluation loads, from resolved options; options.session gets its centres.
+/// What an evaluation loads, from resolved options; options.session gets its centres and plans.
 struct EvalEngine {
   /// Throws Error when a file cannot be used or they do not fit together.
   explicit EvalEngine(EvalOptions& options);

@@ -10,7 +10,6 @@
 
 #include "eval/kl_contexts.h"
 #include "eval/machine.h"
-#include "policy/fixed.h"
 #include "policy/policy.h"
 #include "report/heat_map.h"
 #include "report/page.h"
@@ -31,17 +30,12 @@ std::string quoted(const std::string& word) {
   return out + "'";
 }
 
-bool is_fixed(const std::string& kv) {
-  const policy::SignalHistory none;
-  return dynamic_cast<const policy::Fixed*>(policy::parse(kv, none).get()) != nullptr;
-}
-
 /// Those whose widths differ between tokens; without one the last, which has the fewest bits if the user
 /// typed them in order.
 std::vector<std::string> shown_policies(const std::vector<std::string>& kv) {
   std::vector<std::string> shown;
   std::copy_if(kv.begin(), kv.end(), std::back_inserter(shown),
-               [](const auto& name) { return !is_fixed(name); });
+               [](const auto& name) { return !policy::is_fixed(name); });
   if (shown.empty()) shown.push_back(kv.back());
   if (shown.size() > kMaxHeatMaps) shown.resize(kMaxHeatMaps);
   return shown;

@@ -15,8 +15,10 @@
 
 #include "base/error.h"
 #include "cli/commands.h"
+#include "cli/inspect_plan.h"
 #include "gguf/file.h"
 #include "gguf/printable.h"
+#include "policy/plan_file.h"
 
 namespace miser::cli {
 namespace {
@@ -97,6 +99,11 @@ json value_json(const gguf::Value& value) {
       value);
 }
 
+/// Names and strings of a file may be malformed UTF-8; JSON must not be.
+std::string dump(const json& value) {
+  return value.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
+}
+
 std::string as_json(const gguf::File& file) {
   const Totals totals(file);
   json metadata = json::object();
@@ -124,8 +131,7 @@ std::string as_json(const gguf::File& file) {
                     {"metadata", std::move(metadata)},
                     {"tensors", std::move(tensors)},
                     {"types", std::move(types)}};
-  // Names and strings of a file may be malformed UTF-8; JSON must not be.
-  return all.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
+  return dump(all);
 }
 
 /// Width of the longest of `texts`, for columns.
@@ -200,13 +206,19 @@ struct Options {
 }  // namespace
 
 void add_inspect(CLI::App& app) {
-  CLI::App* const command = app.add_subcommand("inspect", "Show the metadata and tensors of a GGUF file");
+  CLI::App* const command =
+      app.add_subcommand("inspect", "Show the metadata and tensors of a GGUF file, or what is in a plan");
   const auto options = std::make_shared<Options>();
-  command->add_option("FILE", options->path, "GGUF file")->required();
+  command->add_option("FILE", options->path, "GGUF file or plan")->required();
   command->add_flag("--json", options->json, "Print one JSON object");
   command->callback([options] {
     const gguf::File file = gguf::File::open(options->path);
-    write_stdout(options->json ? as_json(file) : as_text(file));
+    if (policy::is_plan(file)) {
+      const policy::Plan plan = policy::read_plan(file);
+      write_stdout(options->json ? dump(plan_json(plan, file.name())) : plan_text(plan, file.name()));
+    } else {
+      write_stdout(options->json ? as_json(file) : as_text(file));
+    }
   });
 }
 

@@ -5,8 +5,8 @@
 #include <chrono>
 
 #include "cli/run_output.h"
-#include "cli/shared_options.h"
 #include "session/centres.h"
+#include "session/plans.h"
 
 namespace miser::cli {
 namespace {
@@ -27,9 +27,22 @@ Model load_model(const std::string& path) {
   return Model::load(path);
 }
 
-SessionOptions session_options(const RunOptions& options, const ModelConfig& model) {
+/// What runs where the user names no policy.
+std::string default_policy(const policy::Plans& plans, const std::string& model) {
+  if (plans.has_own()) return plans.get("")->linear ? "learned" : "static";
+  note(fmt::format(
+      "no plan for this model, so its cache is q8; miser train -m {} --text FILE... -o PLAN makes one "
+      "for --plan PLAN\n",
+      model));
+  return "q8";
+}
+
+SessionOptions session_options(const RunOptions& options, const Model& of) {
+  const ModelConfig& model = of.config();
   SessionOptions session = options.session;
   if (!options.centres.empty()) session.kv_centres = read_centres(options.centres, model);
+  session.plans = load_plans(of, options.plan.file, options.plan.force);
+  if (session.kv.empty()) session.kv = default_policy(*session.plans, options.model);
   if (session.context > model.context) {
     note(fmt::format("warning: a context of {} is more than the {} that the model was trained for\n",
                      session.context, model.context));
@@ -46,7 +59,7 @@ Engine::Engine(const RunOptions& options)
       model(load_model(options.model)),
       tokenizer(model.file()),
       pool(options.threads),
-      session(model, pool, session_options(options, model.config())) {
+      session(model, pool, session_options(options, model)) {
   check_vocabulary(model, tokenizer);
   load_ms += now_ms();
 }

@@ -13,7 +13,7 @@
 #include "base/error.h"
 #include "cli/default_model.h"
 #include "cli/run_threads.h"
-#include "cli/shared_options.h"
+#include "policy/policy.h"
 
 namespace miser::cli {
 namespace {
@@ -85,9 +85,9 @@ void add_engine_options(CLI::App& command, RunOptions& o) {
 void add_cache_options(CLI::App& command, RunOptions& o) {
   command
       .add_option("--kv", o.kv_flag,
-                  fmt::format("Cache policy: f16, q8, q4, q3, q2, q1, k3v2 (any pair of 1, 2, 3, 4, 8, 16), "
-                              "random:1=45,2=15,3=15,4=18,8=7[:SEED], rule (default: {})",
-                              o.session.kv))
+                  "Cache policy: f16, q8, q4, q3, q2, q1, k3v2 (any pair of 1, 2, 3, 4, 8, 16), "
+                  "random:1=45,2=15,3=15,4=18,8=7[:SEED], rule; from a plan: learned, static, received with "
+                  "[:PLAN][@BITS], paper[:PLAN] (default: learned if there is a plan for the model, else q8)")
       ->type_name("POLICY");
   command
       .add_option("--cache-type-k", o.cache_type_k_flag, "Keys as f16, q8_0 or q4_0, like --kv (short: -ctk)")
@@ -97,6 +97,7 @@ void add_cache_options(CLI::App& command, RunOptions& o) {
                   "Values as f16, q8_0 or q4_0, like --kv (short: -ctv)")
       ->type_name("TYPE");
   add_packing_options(command, o.session, o.kv_scales_flag, o.centres);
+  add_plan_options(command, o.plan);
 }
 
 void add_report_options(CLI::App& command, RunOptions& o) {
@@ -152,7 +153,9 @@ void resolve_cache(RunOptions& o) {
     o.session.kv = fmt::format("k{}v{}", cache_bits("--cache-type-k", o.cache_type_k_flag),
                                cache_bits("--cache-type-v", o.cache_type_v_flag));
   } else if (o.kv_flag) {
-    o.session.kv = *o.kv_flag;
+    o.session.kv = canonical_policies({*o.kv_flag}, o.plan)[0];
+  } else {
+    o.session.kv = o.plan.bits ? policy::canonical("learned", o.plan.bits) : "";
   }
 }
 

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "cli/shared_options.h"
 #include "session/sampler.h"
 #include "session/session.h"
 
@@ -21,9 +22,10 @@ struct RunOptions {
   bool ignore_eos = false;
   int threads = 0;  ///< 0 until resolve(): physical cores
   SamplingOptions sampling;
-  SessionOptions session;  ///< without centres, which need the model's shape
-  std::string centres;     ///< path, or empty
-  std::string trace;       ///< path, or empty
+  SessionOptions session;  ///< without centres and plans; kv is empty for the default, which needs the model
+  PlanOptions plan;
+  std::string centres;  ///< path, or empty
+  std::string trace;    ///< path, or empty
   bool show_bits = false;
   bool no_display_prompt = false;
   bool verbose = false;

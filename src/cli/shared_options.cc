@@ -2,10 +2,13 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <system_error>
 
 #include "base/error.h"
+#include "policy/policy.h"
+#include "session/plans.h"
 
 namespace miser::cli {
 
@@ -43,6 +46,41 @@ void add_packing_options(CLI::App& command, SessionOptions& session, std::string
 
 kv::ScaleRule scale_rule(const std::string& scales_flag) {
   return scales_flag == "ls" ? kv::ScaleRule::kLeastSquares : kv::ScaleRule::kUnbiased;
+}
+
+void add_plan_options(CLI::App& command, PlanOptions& options) {
+  command
+      .add_option("--kv-bits", options.bits,
+                  "Mean stored bits per element, scales and tags included, that learned, static and received "
+                  "aim at (default: the plan's)")
+      ->check(CLI::Range(1.0, 16.0))
+      ->type_name("X");
+  command
+      .add_option("--plan", options.file, "Plan of the model, from miser train (default: the built-in one)")
+      ->type_name("FILE");
+  command.add_flag("--force", options.force, "Use plans of other weights of the same shape too");
+}
+
+std::vector<std::string> canonical_policies(const std::vector<std::string>& specs,
+                                            const PlanOptions& options) {
+  std::vector<std::string> names;
+  bool applies = !options.bits;
+  for (const std::string& spec : specs) {
+    const std::string name = policy::canonical(spec, options.bits);
+    applies = applies || name != policy::canonical(spec);
+    if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
+  }
+  if (!applies)
+    fail_usage("found --kv-bits, expected a policy that takes a budget: learned, static or received");
+  return names;
+}
+
+std::shared_ptr<const policy::Plans> checked_plans(const Model& model, const std::vector<std::string>& specs,
+                                                   const PlanOptions& options) {
+  auto plans = load_plans(model, options.file, options.force);
+  const policy::SignalHistory none;
+  for (const std::string& spec : specs) policy::parse(spec, none, plans.get());
+  return plans;
 }
 
 void check_vocabulary(const Model& model, const Tokenizer& tokenizer) {

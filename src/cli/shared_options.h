@@ -1,9 +1,13 @@
 #pragma once
 #include <CLI/CLI.hpp>
 #include <cstdint>
+#include <memory>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "model/model.h"
+#include "policy/plans.h"
 #include "session/session.h"
 #include "tokenizer/tokenizer.h"
 
@@ -19,6 +23,26 @@ CLI::Validator whole(std::int64_t low, std::int64_t high);
 void add_packing_options(CLI::App& command, SessionOptions& session, std::string& scales_flag,
                          std::string& centres);
 kv::ScaleRule scale_rule(const std::string& scales_flag);
+
+/// Policies that a plan makes: where the plan is, and what they may spend.
+struct PlanOptions {
+  std::string file;           ///< of the model's own plan; empty: the built-in one, if any
+  std::optional<float> bits;  ///< budget of the policies that take one and name none
+  bool force = false;         ///< a plan may be of other weights
+};
+
+/// Declares --kv-bits, --plan and --force. `options` outlives the command.
+void add_plan_options(CLI::App& command, PlanOptions& options);
+
+/// The canonical texts of `specs`, each once, with --kv-bits where it applies. Throws UsageError for an
+/// unknown policy, and when --kv-bits applies to none.
+std::vector<std::string> canonical_policies(const std::vector<std::string>& specs,
+                                            const PlanOptions& options);
+
+/// The plans for `model`, after checking that they make every one of `specs`. Throws as load_plans() and
+/// policy::parse() do.
+std::shared_ptr<const policy::Plans> checked_plans(const Model& model, const std::vector<std::string>& specs,
+                                                   const PlanOptions& options);
 
 /// Throws Error when the tokenizer has ids for which the model has no logits.
 void check_vocabulary(const Model& model, const Tokenizer& tokenizer);

@@ -2,12 +2,13 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 namespace miser::policy {
 namespace {
 
-/// Periods that the memory of the histogram spans at least; later half of the text.
-constexpr double kMemory = 2;
+/// Share of the text so far that the histogram remembers, and at least one period.
+constexpr double kMemory = 0.25;
 /// What is over or under spent is made good within this share of the text so far, and at least one period:
 /// the longer the text, the calmer the price.
 constexpr double kCorrection = 0.25;
@@ -30,6 +31,8 @@ void Price::count(std::size_t side, float log_sensitivity, kv::Width width) {
   ++counted_;
   // Written so that what is no number counts as the lowest.
   const float at = log_sensitivity > kLowest ? (log_sensitivity - kLowest) * kBinsPerNat : 0;
+  now_.log_sensitivity += kLowest + at / kBinsPerNat;
+  ++now_.n;
   ++lately_[side][static_cast<std::size_t>(std::min(at, static_cast<float>(kBins - 1)))];
 }
 
@@ -37,12 +40,28 @@ void Price::advance(std::size_t read_from) {
   const std::size_t period = read_from / kPeriod;
   if (period == period_) return;
   period_ = period;
-  if (counted_ == 0) return;
-  solve();
-  const double memory = std::max(kMemory, static_cast<double>(period) / 2);
+  if (counted_ > 0) solve();
+  begin_period();
+}
+
+void Price::begin_period() {
+  const double memory = std::max(1.0, kMemory * static_cast<double>(period_));  // periods
   for (auto& side : lately_) {
     for (float& bin : side) bin *= static_cast<float>(1 - 1 / memory);
   }
+  before_ = std::exchange(now_, {});
+}
+
+/// How much higher the mean of ln sensitivity is expected to be than it was in the last period: it goes on as
+/// it went, per ln of the position, but no faster than by the position itself, as what each token receives
+/// does when attention is spread evenly.
+float Price::drift() const {
+  if (now_.n == 0 || before_.n == 0) return 0;
+  const auto at = static_cast<double>(period_);
+  const double next = std::log((at + 0.5) / (at - 0.5));
+  const double last = std::log((at - 0.5) / (at - 1.5));
+  const double change = now_.log_sensitivity / now_.n - before_.log_sensitivity / before_.n;
+  return static_cast<float>(std::clamp(change / last, -1.0, 1.0) * next);
 }
 
 float Price::target() const {
@@ -84,7 +103,7 @@ void Price::solve() {
     const float middle = (low + high) / 2;
     (forecast(middle) > wanted ? low : high) = middle;
   }
-  log_price_ = high;
+  log_price_ = high + drift();
 }
 
 std::optional<float> price_of(const Plan& plan, float budget) {

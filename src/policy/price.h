@@ -11,7 +11,8 @@ namespace miser::policy {
 
 /// The price of a bit that makes the mean stored bits of all decided vectors meet a budget. It begins where
 /// the plan's training text had it and moves only at multiples of kPeriod positions: there it is the one that
-/// would have spent what is left of the budget on the vectors seen lately (a histogram of ln sensitivity).
+/// would have spent what is left of the budget on the vectors seen lately (a histogram of ln sensitivity),
+/// moved by what sensitivities drift as attention spreads over more and more tokens.
 class Price {
  public:
   static constexpr std::size_t kPeriod = 128;  ///< positions
@@ -39,7 +40,15 @@ class Price {
 
   float target() const;
   double forecast(float log_price) const;
+  float drift() const;
   void solve();
+  void begin_period();
+
+  /// Of the vectors of one period.
+  struct Period {
+    double log_sensitivity = 0;  ///< sum
+    double n = 0;
+  };
 
   std::array<WidthSteps, 2> steps_;
   std::array<float, kv::kWidthCount> stored_bits_;
@@ -47,8 +56,10 @@ class Price {
   double vectors_per_period_;
   std::optional<float> log_price_;
   std::size_t period_ = 0;
-  double spent_ = 0;                          ///< stored bits per element, summed over the counted vectors
-  double counted_ = 0;                        ///< vectors
+  double spent_ = 0;    ///< stored bits per element, summed over the counted vectors
+  double counted_ = 0;  ///< vectors
+  Period now_;
+  Period before_;
   std::array<std::vector<float>, 2> lately_;  ///< [kBins] per side: vectors, older ones count less
 };
 

@@ -1,0 +1,83 @@
+#include "session/plans.h"
+
+#include <algorithm>
+#include <cstring>
+#include <filesystem>
+#include <span>
+
+#include "policy/plan_file.h"
+#include "session/built_in_plans.h"
+
+namespace miser {
+namespace {
+
+class Hash {
+ public:
+  void add(std::span<const std::byte> bytes) {
+    constexpr std::uint64_t kPrime = 0x100000001b3;
+    for (std::size_t i = 0; i < bytes.size(); i += sizeof(value_)) {
+      std::uint64_t word = 0;
+      std::memcpy(&word, bytes.data() + i, std::min(sizeof(word), bytes.size() - i));
+      value_ = (value_ ^ word) * kPrime;
+      value_ ^= value_ >> 32U;  // words differ in their high bits too, which multiplication only carries up
+    }
+  }
+  void add(std::uint64_t number) { add(std::as_bytes(std::span(&number, 1))); }
+  std::uint64_t value() const { return value_; }
+
+ private:
+  std::uint64_t value_ = 0xcbf29ce484222325;
+};
+
+void add_pieces(std::span<const std::byte> data, Hash& hash) {
+  constexpr std::size_t kPieces = 16;
+  constexpr std::size_t kPieceBytes = 64;
+  if (data.size() <= kPieces * kPieceBytes) return hash.add(data);
+  for (std::size_t i = 0; i < kPieces; ++i) {
+    const std::size_t at = (data.size() - kPieceBytes) * i / (kPieces - 1);
+    hash.add(data.subspan(at, kPieceBytes));
+  }
+}
+
+std::uint64_t fingerprint(const gguf::File& file) {
+  Hash hash;
+  for (const gguf::Tensor& tensor : file.tensors()) {
+    hash.add(tensor.name.size());
+    hash.add(std::as_bytes(std::span(tensor.name)));
+    hash.add(static_cast<std::uint64_t>(tensor.format->type));
+    for (const std::uint64_t dimension : tensor.shape) hash.add(dimension);
+    add_pieces(tensor.data, hash);
+  }
+  return hash.value();
+}
+
+std::shared_ptr<const policy::Plan> find_built_in(const policy::PlanModel& model) {
+  for (const BuiltInPlan& built_in : built_in_plans()) {
+    const auto file = gguf::File::parse(built_in.bytes, "built-in plan " + std::string(built_in.name));
+    const policy::PlanModel of_plan = policy::read_plan_model(file);
+    if (of_plan.fingerprint != model.fingerprint) continue;
+    policy::check_model(of_plan, file.name(), model, false);
+    return std::make_shared<const policy::Plan>(policy::read_plan(file));
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+policy::PlanModel plan_model(const Model& model) {
+  const ModelConfig& config = model.config();
+  return {std::filesystem::path(model.file().name()).filename().string(),
+          fingerprint(model.file()),
+          config.n_layers,
+          config.n_heads,
+          config.n_kv_heads,
+          config.head_dim};
+}
+
+std::shared_ptr<const policy::Plans> load_plans(const Model& model, const std::string& path, bool force) {
+  const policy::PlanModel of_model = plan_model(model);
+  const auto own = path.empty() ? find_built_in(of_model) : policy::Plans(of_model, nullptr, force).get(path);
+  return std::make_shared<const policy::Plans>(of_model, own, force);
+}
+
+}  // namespace miser
