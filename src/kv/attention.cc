@@ -24,6 +24,7 @@ std::size_t part_count(std::size_t n_full_segments) {
 Attention::Attention(Cache& cache, nn::ThreadPool& pool)
     : cache_(cache),
       pool_(pool),
+      split_(cache, pool),
       head_dim_(cache.config().head_dim),
       group_(cache.config().n_heads / cache.config().n_kv_heads),
       heads_(cache.config().n_kv_heads),
@@ -31,6 +32,7 @@ Attention::Attention(Cache& cache, nn::ThreadPool& pool)
 
 void Attention::forward(const AttentionChunk& chunk, WidthChooser& chooser) {
   chunk_ = chunk;
+  if (chunk_.n * group_ <= SplitAttention::kMaxRows) return forward_few(chooser);
   begin(chooser);
   pool_.parallel_for(heads_.size(), [&](std::size_t g, int) { gather(g); });
   if (n_full_ > 0) attend_full_segments();
@@ -66,10 +68,13 @@ void Attention::begin(const WidthChooser& chooser) {
     head.parts.resize(part_count(n_full_));
     head.variance.assign(chunk_.n, 0.0F);
   }
-  if (!track_received_) return;
-  received_.assign(row(start_ + chunk_.n) * received_stride(cache_.config()), 0.0F);
-  std::copy_n(layer().received.begin(),
-              std::min(layer().received.size(), layer().exact_rows() * received_stride(cache_.config())),
+  if (track_received_) load_received(row(start_ + chunk_.n));
+}
+
+void Attention::load_received(std::size_t n_rows) {
+  const std::size_t stride = received_stride(cache_.config());
+  received_.assign(n_rows * stride, 0.0F);
+  std::copy_n(layer().received.begin(), std::min(layer().received.size(), layer().exact_rows() * stride),
               received_.begin());
 }
 
@@ -87,66 +92,44 @@ Attention::Run Attention::next_run(std::size_t begin) const {
 }
 
 void Attention::gather(std::size_t g) {
-  gather_exact(g);
-  gather_queries(g);
+  load_exact(g);
+  append_fresh(g);
+  const std::size_t row_floats = group_ * head_dim_;
+  heads_[g].queries.fill(chunk_.q + g * row_floats, chunk_.n, group_, heads_.size() * row_floats,
+                         cache_.rotation(), cache_.key_side(chunk_.layer, g).centre, true);
   for (OnlineSoftmax& part : heads_[g].parts) {
     part.reset(chunk_.n * group_, head_dim_, chunk_.variance != nullptr);
   }
 }
 
-void Attention::gather_exact(std::size_t g) {
-  const std::size_t old_rows = layer().exact_rows();
+void Attention::load_exact(std::size_t g) {
+  const std::size_t n = layer().exact_rows() * head_dim_;
   const std::size_t from = g * layer().exact_capacity * head_dim_;
-  const std::size_t stride = heads_.size() * head_dim_;
-  std::vector<std::uint16_t> half(head_dim_);
-  auto fill = [&](const std::pmr::vector<std::uint16_t>& stored, const float* fresh,
-                  std::vector<float>& rows) {
-    rows.resize(row(start_ + chunk_.n) * head_dim_);
-    nn::f16_to_f32(std::span(stored).subspan(from, old_rows * head_dim_),
-                   std::span(rows).first(old_rows * head_dim_));
-    for (std::size_t i = 0; i < chunk_.n; ++i) {  // what is read is what is stored: binary16
-      nn::f32_to_f16({fresh + i * stride + g * head_dim_, head_dim_}, half);
-      nn::f16_to_f32(half, std::span(rows).subspan((old_rows + i) * head_dim_, head_dim_));
-    }
+  auto load = [&](const std::pmr::vector<std::uint16_t>& stored, std::vector<float>& rows) {
+    rows.resize(n);
+    nn::f16_to_f32(std::span(stored).subspan(from, n), rows);
   };
-  fill(layer().exact_k, chunk_.k, heads_[g].k);
-  fill(layer().exact_v, chunk_.v, heads_[g].v);
+  load(layer().exact_k, heads_[g].k);
+  load(layer().exact_v, heads_[g].v);
 }
 
-void Attention::gather_queries(std::size_t g) {
-  Head& head = heads_[g];
-  const std::size_t n_rows = chunk_.n * group_;
-  const std::size_t row_floats = group_ * head_dim_;
-  const float scale = 1.0F / std::sqrt(static_cast<float>(head_dim_));
-  head.q_plain.resize(n_rows * head_dim_);
-  for (std::size_t i = 0; i < chunk_.n; ++i) {
-    const float* q = chunk_.q + (i * heads_.size() + g) * row_floats;
-    std::transform(q, q + row_floats, head.q_plain.begin() + i * row_floats,
-                   [&](float x) { return x * scale; });
-  }
-  head.q_rotated = head.q_plain;
-  cache_.rotation().apply(head.q_rotated);
-  head.q_norm2.resize(n_rows);
-  head.centre_dot.resize(n_rows);
-  const auto centre = cache_.key_side(chunk_.layer, g).centre;
-  for (std::size_t i = 0; i < n_rows; ++i) {
-    float norm2 = 0;
-    float dot = 0;
-    for (std::size_t d = 0; d < head_dim_; ++d) {
-      const float q = head.q_plain[i * head_dim_ + d];
-      norm2 += q * q;
-      dot += q * centre[d];
+void Attention::append_fresh(std::size_t g) {
+  const std::size_t stride = heads_.size() * head_dim_;
+  std::vector<std::uint16_t> half(head_dim_);
+  auto append = [&](const float* fresh, std::vector<float>& rows) {
+    const std::size_t n_old = rows.size();
+    rows.resize(n_old + chunk_.n * head_dim_);
+    for (std::size_t i = 0; i < chunk_.n; ++i) {  // what is read is what is stored: binary16
+      nn::f32_to_f16({fresh + i * stride + g * head_dim_, head_dim_}, half);
+      nn::f16_to_f32(half, std::span(rows).subspan(n_old + i * head_dim_, head_dim_));
     }
-    head.q_norm2[i] = norm2;
-    head.centre_dot[i] = dot;
-  }
+  };
+  append(chunk_.k, heads_[g].k);
+  append(chunk_.v, heads_[g].v);
 }
 
 QueryRows Attention::queries(std::size_t g, Run run) const {
-  const Head& head = heads_[g];
-  const QueryRows all{chunk_.n * group_, head.q_plain.data(), head.q_rotated.data(), head.q_norm2.data(),
-                      head.centre_dot.data()};
-  return all.subspan(first_query_row(run), (run.end - run.begin) * group_, head_dim_);
+  return heads_[g].queries.rows().subspan(first_query_row(run), (run.end - run.begin) * group_, head_dim_);
 }
 
 void Attention::attend_full_segments() {
@@ -213,21 +196,13 @@ void Attention::attend_exact(std::size_t g, Run run, Worker& worker) {
 
 void Attention::note_received(std::size_t g, Run run, const float* weights, std::size_t n_keys) {
   const CacheConfig& config = cache_.config();
-  const std::size_t stride = received_stride(config);
-  const std::size_t horizon = std::min(config.window, kReceivedHorizon);
   const std::size_t first = first_query_row(run);
   for (std::size_t i = 0; i < (run.end - run.begin) * group_; ++i) {
     const std::size_t query = run.begin + i / group_;
-    const float inverse = 1.0F / heads_[g].parts[0].sum(first + i);
-    const std::size_t oldest = std::max(run.exact_begin, query > horizon ? query - horizon : 0);
-    for (std::size_t key = oldest; key < query; ++key) {
-      const float a = weights[i * n_keys + key - run.exact_begin] * inverse;
-      float* noted = received_.data() + row(key) * stride;
-      noted[g * group_ + i % group_] += a;
-      noted[config.n_heads + g] += a * a / static_cast<float>(group_);
-      float& largest = noted[config.n_heads + config.n_kv_heads + g];
-      largest = std::max(largest, a);
-    }
+    const std::size_t oldest = first_counted(config, run.exact_begin, query);
+    count_received(config, g, i % group_, {weights + i * n_keys + oldest - run.exact_begin, query - oldest},
+                   1.0F / heads_[g].parts[0].sum(first + i),
+                   received_.data() + row(oldest) * received_stride(config));
   }
 }
 
@@ -244,13 +219,9 @@ void Attention::write_out(std::size_t g, Run run) {
                 chunk_.out + (token * heads_.size() + g) * row_floats);
   }
   if (chunk_.variance == nullptr) return;
-  for (std::size_t i = 0; i < n;
-       ++i) {  // var = E[a^2] - E[a]^2 over the row's keys, whose mean is 1 / n_keys
+  for (std::size_t i = 0; i < n; ++i) {
     const std::size_t position = run.begin + i / group_;
-    const auto n_keys = static_cast<float>(position + 1);
-    const float sum = head.parts[0].sum(first + i);
-    head.variance[position - start_] +=
-        head.parts[0].sum_squares(first + i) / (sum * sum) / n_keys - 1.0F / (n_keys * n_keys);
+    head.variance[position - start_] += head.parts[0].variance(first + i, position + 1);
   }
 }
 

@@ -3,6 +3,7 @@
 #include <span>
 #include <vector>
 
+#include "kv/attention_split.h"
 #include "kv/cache.h"
 #include "kv/online_softmax.h"
 #include "kv/width_chooser.h"
@@ -40,10 +41,7 @@ class Attention {
   struct Head {
     std::vector<float> k;              ///< exact rows [n_rows, head_dim], sinks first
     std::vector<float> v;              ///< the same
-    std::vector<float> q_plain;        ///< [n * group, head_dim]
-    std::vector<float> q_rotated;      ///< [n * group, head_dim]
-    std::vector<float> q_norm2;        ///< [n * group]
-    std::vector<float> centre_dot;     ///< [n * group]
+    QueryBuffer queries;               ///< [n * group]
     std::vector<float> variance;       ///< [n] sum over the group
     std::vector<OnlineSoftmax> parts;  ///< one per share of the full segments; the first gathers all
     std::vector<float> out;            ///< [run * group, head_dim]
@@ -61,11 +59,15 @@ class Attention {
     std::size_t exact_begin;
   };
 
+  void forward_few(WidthChooser& chooser);
+  void pack_due(Run run, WidthChooser& chooser);
+  void append_exact(Run run);
   void begin(const WidthChooser& chooser);
   Run next_run(std::size_t begin) const;
   void gather(std::size_t g);
-  void gather_exact(std::size_t g);
-  void gather_queries(std::size_t g);
+  void load_exact(std::size_t g);
+  void load_received(std::size_t n_rows);
+  void append_fresh(std::size_t g);
   void attend_full_segments();
   void attend_segments(std::size_t g, std::size_t first, std::size_t last, Run run, OnlineSoftmax& state,
                        Worker& worker);
@@ -92,6 +94,7 @@ class Attention {
 
   Cache& cache_;
   nn::ThreadPool& pool_;
+  SplitAttention split_;
   std::size_t head_dim_;
   std::size_t group_;
   // Of the current chunk.

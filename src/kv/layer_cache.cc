@@ -2,7 +2,27 @@
 
 #include <algorithm>
 
+#include "kv/width_chooser.h"
+
 namespace miser::kv {
+
+std::size_t first_counted(const CacheConfig& config, std::size_t exact_begin, std::size_t query) {
+  const std::size_t horizon = std::min(config.window, kReceivedHorizon);
+  return std::max(exact_begin, query > horizon ? query - horizon : 0);
+}
+
+void count_received(const CacheConfig& config, std::size_t g, std::size_t head,
+                    std::span<const float> weights, float factor, float* noted) {
+  const std::size_t group = config.n_heads / config.n_kv_heads;
+  for (const float weight : weights) {
+    const float a = weight * factor;
+    noted[g * group + head] += a;
+    noted[config.n_heads + g] += a * a / static_cast<float>(group);
+    float& largest = noted[config.n_heads + config.n_kv_heads + g];
+    largest = std::max(largest, a);
+    noted += received_stride(config);
+  }
+}
 
 LayerCache::LayerCache(const CacheConfig& config, std::pmr::memory_resource* memory)
     : sinks(config.sinks),
@@ -48,6 +68,44 @@ void LayerCache::reserve_exact(std::size_t rows, bool with_received) {
   }
   const std::size_t wanted = with_received ? exact_capacity * received_stride_ : 0;
   if (received.size() != wanted) received = std::pmr::vector<float>(wanted, received.get_allocator());
+}
+
+void LayerCache::grow_exact(std::size_t rows, bool with_received) {
+  const std::size_t old_capacity = exact_capacity;
+  if (rows <= old_capacity && received.empty() == !with_received) return;
+  auto old_k = std::move(exact_k);
+  auto old_v = std::move(exact_v);
+  auto old_received = std::move(received);
+  exact_capacity = 0;
+  reserve_exact(std::max(rows, old_capacity), with_received);
+  const std::size_t n_old = std::min(exact_rows(), old_capacity);
+  const std::size_t head_dim = row_elements_ / heads.size();
+  for (std::size_t g = 0; g < heads.size(); ++g) {
+    const auto copy = [&](const std::pmr::vector<std::uint16_t>& from, std::pmr::vector<std::uint16_t>& to) {
+      std::copy_n(from.begin() + g * old_capacity * head_dim, n_old * head_dim,
+                  to.begin() + g * exact_capacity * head_dim);
+    };
+    copy(old_k, exact_k);
+    copy(old_v, exact_v);
+  }
+  std::copy_n(old_received.begin(), std::min(old_received.size(), received.size()), received.begin());
+}
+
+void LayerCache::drop_packed_rows(std::size_t from) {
+  const std::size_t first = std::max(from, sinks);
+  if (staged_begin <= first) return;
+  const std::size_t head_dim = row_elements_ / heads.size();
+  const std::size_t n_dropped = staged_begin - first;  // rows from `sinks` on
+  const std::size_t n_staged = n_tokens - staged_begin;
+  const auto close_gap = [&](auto& rows, std::size_t begin, std::size_t size) {
+    const auto to = rows.begin() + (begin + sinks) * size;
+    std::copy_n(to + n_dropped * size, n_staged * size, to);
+  };
+  for (std::size_t g = 0; g < heads.size(); ++g) {
+    close_gap(exact_k, g * exact_capacity, head_dim);
+    close_gap(exact_v, g * exact_capacity, head_dim);
+  }
+  if (!received.empty()) close_gap(received, 0, received_stride_);
 }
 
 }  // namespace miser::kv

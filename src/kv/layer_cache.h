@@ -2,6 +2,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory_resource>
+#include <span>
 #include <vector>
 
 #include "kv/segment.h"
@@ -26,6 +27,13 @@ constexpr std::size_t received_stride(const CacheConfig& config) {
   return config.n_heads + 2 * config.n_kv_heads;
 }
 
+/// The positions [first, query) whose tokens count what the query at `query` pays to them.
+std::size_t first_counted(const CacheConfig& config, std::size_t exact_begin, std::size_t query);
+/// Counts the probabilities `factor` * weights[i] that head `head` of KV head g's group pays to consecutive
+/// tokens; `noted` are the floats of the first, received_stride(config) apart.
+void count_received(const CacheConfig& config, std::size_t g, std::size_t head,
+                    std::span<const float> weights, float factor, float* noted);
+
 /// Packed tokens of one KV head: segment s holds the K and V of positions [256 s, 256 (s + 1)), sinks left
 /// out.
 struct PackedHead {
@@ -48,6 +56,10 @@ struct LayerCache {
   std::size_t exact_rows() const { return exact_row(n_tokens); }
   /// Makes room for `rows` exact rows per head, and for what they received if asked; keeps no content.
   void reserve_exact(std::size_t rows, bool with_received);
+  /// The same, and keeps the exact rows and what they received; the rest is zero.
+  void grow_exact(std::size_t rows, bool with_received);
+  /// Drops the exact rows of the positions [from, staged_begin), which have been packed.
+  void drop_packed_rows(std::size_t from);
 
   std::size_t sinks;
   std::size_t n_tokens = 0;

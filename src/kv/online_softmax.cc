@@ -6,14 +6,45 @@
 
 #include "nn/gemm.h"
 #include "nn/ops.h"
+#include "nn/row_kernels.h"
 
 namespace miser::kv {
 namespace {
 
 constexpr float kNothing = -std::numeric_limits<float>::infinity();
 
-/// scores [q.n, n_tokens] of packed keys, centre and correction included.
-void score(const QueryRows& q, const Tile& keys, std::size_t head_dim, float* scores) {
+/// to[i] += factor * from[i] for n elements from `first` on.
+void add_scaled(std::vector<float>& to, const std::vector<float>& from, float factor, std::size_t first,
+                std::size_t n) {
+  for (std::size_t i = first; i < first + n; ++i) to[i] += factor * from[i];
+}
+
+}  // namespace
+
+void QueryBuffer::fill(const float* q, std::size_t n, std::size_t group, std::size_t q_dim,
+                       const Rotation& rotation, std::span<const float> key_centre, bool rotate) {
+  const std::size_t head_dim = key_centre.size();
+  const std::size_t n_rows = n * group;
+  const float scale = 1.0F / std::sqrt(static_cast<float>(head_dim));
+  plain_.resize(n_rows * head_dim);
+  rotated_.resize(plain_.size());
+  norm2_.resize(n_rows);
+  centre_dot_.resize(n_rows);
+  for (std::size_t i = 0; i < n; ++i) {
+    std::transform(q + i * q_dim, q + i * q_dim + group * head_dim, plain_.begin() + i * group * head_dim,
+                   [&](float x) { return x * scale; });
+  }
+  if (!rotate) return;
+  std::copy(plain_.begin(), plain_.end(), rotated_.begin());
+  rotation.apply(rotated_);
+  for (std::size_t i = 0; i < n_rows; ++i) {
+    const float* const row = plain_.data() + i * head_dim;
+    norm2_[i] = nn::dot(row, row, head_dim);
+    centre_dot_[i] = nn::dot(row, key_centre.data(), head_dim);
+  }
+}
+
+void score_tile(const QueryRows& q, const Tile& keys, std::size_t head_dim, float* scores) {
   const float* rows = keys.rotated ? q.rotated : q.plain;
   const std::size_t n_keys = keys.n_tokens;
   nn::gemm_nt(q.n, n_keys, head_dim, 1.0F, rows, head_dim, keys.rows.data(), head_dim, 0.0F, scores, n_keys);
@@ -25,8 +56,6 @@ void score(const QueryRows& q, const Tile& keys, std::size_t head_dim, float* sc
     for (std::size_t t = 0; t < n_keys; ++t) row[t] += shift - norm2 * keys.correction[t];
   }
 }
-
-}  // namespace
 
 void OnlineSoftmax::reset(std::size_t rows, std::size_t head_dim, bool track_squares) {
   head_dim_ = head_dim;
@@ -71,7 +100,7 @@ void OnlineSoftmax::attend(const QueryRows& q, std::size_t first, const Tile& ke
                            std::vector<float>& scores) {
   const std::size_t n_keys = keys.n_tokens;
   scores.resize(std::max(scores.size(), q.n * n_keys));
-  score(q, keys, head_dim_, scores.data());
+  score_tile(q, keys, head_dim_, scores.data());
   for (std::size_t i = 0; i < q.n; ++i) {
     const float weight = fold(first + i, std::span(scores).subspan(i * n_keys, n_keys));
     if (values.rotated) centred_[first + i] += weight;
@@ -80,9 +109,14 @@ void OnlineSoftmax::attend(const QueryRows& q, std::size_t first, const Tile& ke
     add_plain(first, q.n, scores.data(), n_keys, values.rows.data(), n_keys);
     return;
   }
-  any_rotated_ = true;
   nn::gemm_nn(q.n, head_dim_, n_keys, 1.0F, scores.data(), n_keys, values.rows.data(), head_dim_, 1.0F,
-              rotated_.data() + first * head_dim_, head_dim_);
+              rotated_sums(first), head_dim_);
+}
+
+// E[a^2] - E[a]^2; the mean of n_keys weights is 1 / n_keys.
+float OnlineSoftmax::variance(std::size_t row, std::size_t n_keys) const {
+  const float n = static_cast<float>(n_keys);
+  return sum_squares_[row] / (sum_[row] * sum_[row]) / n - 1.0F / (n * n);
 }
 
 void OnlineSoftmax::merge(const OnlineSoftmax& other) {
@@ -94,10 +128,8 @@ void OnlineSoftmax::merge(const OnlineSoftmax& other) {
     sum_[row] += factor * other.sum_[row];
     sum_squares_[row] += factor * factor * other.sum_squares_[row];
     centred_[row] += factor * other.centred_[row];
-    for (std::size_t d = row * head_dim_; d < (row + 1) * head_dim_; ++d) {
-      plain_[d] += factor * other.plain_[d];
-      rotated_[d] += factor * other.rotated_[d];
-    }
+    add_scaled(plain_, other.plain_, factor, row * head_dim_, head_dim_);
+    if (other.any_rotated_) add_scaled(rotated_, other.rotated_, factor, row * head_dim_, head_dim_);
   }
 }
 

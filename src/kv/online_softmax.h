@@ -22,6 +22,27 @@ struct QueryRows {
   }
 };
 
+/// The query rows of one KV head in a layer, kept.
+class QueryBuffer {
+ public:
+  /// Takes n * group rows out of q [n, q_dim]; `q` points to the first of the head. Without `rotate` only
+  /// what exact keys need is valid.
+  void fill(const float* q, std::size_t n, std::size_t group, std::size_t q_dim, const Rotation& rotation,
+            std::span<const float> key_centre, bool rotate);
+  QueryRows rows() const {
+    return {centre_dot_.size(), plain_.data(), rotated_.data(), norm2_.data(), centre_dot_.data()};
+  }
+
+ private:
+  std::vector<float> plain_;
+  std::vector<float> rotated_;
+  std::vector<float> norm2_;
+  std::vector<float> centre_dot_;
+};
+
+/// scores [q.n, keys.n_tokens] of packed keys, centre and correction included.
+void score_tile(const QueryRows& q, const Tile& keys, std::size_t head_dim, float* scores);
+
 /// Softmax-weighted sums of values for several query rows, gathered tile by tile with a running maximum
 /// (Milakov & Gimelshein 2018; Dao et al. 2022). Plain and rotated values are summed apart and joined at the
 /// end.
@@ -41,6 +62,15 @@ class OnlineSoftmax {
   void add_plain(std::size_t first, std::size_t n, const float* weights, std::size_t ld, const float* values,
                  std::size_t n_keys);
 
+  /// Sums of weighted values of rows from `first` on, to add to: [head_dim] each, plain or rotated.
+  float* plain_sums(std::size_t first) { return plain_.data() + first * head_dim_; }
+  float* rotated_sums(std::size_t first) {
+    any_rotated_ = true;
+    return rotated_.data() + first * head_dim_;
+  }
+  /// Notes that `weight` of a row's sums is of values that lack their centre.
+  void add_centred(std::size_t row, float weight) { centred_[row] += weight; }
+
   /// Joins sums over other keys of the same rows.
   void merge(const OnlineSoftmax& other);
 
@@ -48,8 +78,10 @@ class OnlineSoftmax {
   void finish(std::size_t first, std::size_t n, const Rotation& rotation, std::span<const float> value_centre,
               std::span<float> out);
 
-  float sum(std::size_t row) const { return sum_[row]; }                  ///< of exp(score - maximum)
-  float sum_squares(std::size_t row) const { return sum_squares_[row]; }  ///< of the same, squared
+  float max(std::size_t row) const { return max_[row]; }  ///< of the scores
+  float sum(std::size_t row) const { return sum_[row]; }  ///< of exp(score - maximum)
+  /// Variance of the row's `n_keys` softmax weights. REQUIRES: squares are tracked.
+  float variance(std::size_t row, std::size_t n_keys) const;
 
  private:
   void rescale(std::size_t row, float new_max);
