@@ -237,7 +237,7 @@ TEST(Segment, OfSixteenBitsAloneGivesTheRowsThemselves) {
   Tile tile;
   segment.unpack(owner.side(), tile);
   EXPECT_FALSE(tile.rotated);
-  EXPECT_EQ(tile.rows, rows);
+  EXPECT_TRUE(std::equal(tile.rows.begin(), tile.rows.end(), rows.begin(), rows.end()));
   segment.append(std::vector<Width>(1, Width::k8), random_rows(generator, 64), owner.side());
   segment.unpack(owner.side(), tile);
   EXPECT_TRUE(tile.rotated);

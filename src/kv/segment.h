@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include "base/aligned_vector.h"
 #include "kv/codec.h"
 #include "kv/segment_side.h"
 #include "kv/width.h"
@@ -16,7 +17,7 @@ namespace miser::kv {
 struct Tile {
   std::size_t n_tokens = 0;
   bool rotated = false;           ///< rows are R (x - centre); otherwise x itself
-  std::vector<float> rows;        ///< [n_tokens, head_dim]
+  AlignedVector<float> rows;      ///< [n_tokens, head_dim]
   std::vector<float> correction;  ///< [n_tokens]: c * scale^2 of each token (score_correction)
 };
 
