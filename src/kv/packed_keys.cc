@@ -15,6 +15,7 @@
 
 MISER_BEFORE_NAMESPACE();
 namespace miser::kv::HWY_NAMESPACE {
+namespace {
 
 constexpr std::size_t kTokens = tile_tokens(SideKind::kKeys);
 constexpr std::size_t kChunks = kSlab / 4;
@@ -199,6 +200,8 @@ HWY_INLINE void finish_scores(const Groups& groups, const PackedQueries& q, cons
     }
   }
 }
+
+}  // namespace
 
 void score_keys(const Segment& keys, const Side& side, const PackedQueries& q, std::size_t first,
                 std::size_t n, float* scores, std::size_t ld, PackedScratch& scratch) {

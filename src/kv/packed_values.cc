@@ -16,6 +16,7 @@
 
 MISER_BEFORE_NAMESPACE();
 namespace miser::kv::HWY_NAMESPACE {
+namespace {
 
 constexpr std::size_t kTokens = tile_tokens(SideKind::kValues);
 constexpr std::size_t kChunks = kSlab / 16;
@@ -271,6 +272,8 @@ HWY_INLINE void add_coded(const Groups& groups, const float* scale, const float*
                sums.rotated + r * groups.head_dim);
   }
 }
+
+}  // namespace
 
 void add_packed(const Segment& values, const Side& side, const float* weights, std::size_t ld,
                 std::size_t n_rows, const ValueSums& sums, PackedScratch& scratch) {

@@ -5,17 +5,16 @@
 #include <cmath>
 #include <cstdint>
 
-namespace miser::kv {
-namespace {
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kv/rotation.cc"
+#include "hwy/foreach_target.h"  // before any other Highway header
 
-/// The sign of a channel: a bit of splitmix64 (Steele, Lea & Flood 2014) at its index. Packed caches on disk
-/// depend on it.
-float sign_of_channel(std::uint64_t channel) {
-  std::uint64_t z = (channel + 1) * 0x9E3779B97F4A7C15ULL;
-  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ULL;
-  z = (z ^ (z >> 27)) * 0x94D049BB133111EBULL;
-  return ((z ^ (z >> 31)) & 1) != 0 ? -1.0F : 1.0F;
-}
+#include "hwy/highway.h"
+
+// Plain code, compiled for each target; products are not fused, so every target gives the same bits.
+HWY_BEFORE_NAMESPACE();
+namespace miser::kv::HWY_NAMESPACE {
+namespace {
 
 /// lo, hi = lo + hi, lo - hi over n channels each.
 void butterfly(float* __restrict lo, float* __restrict hi, std::size_t n) {
@@ -56,8 +55,40 @@ void transform_blocks(float* row, std::size_t head_dim) {
   }
 }
 
-void multiply(const std::vector<float>& factors, float* __restrict row) {
+void multiply(std::span<const float> factors, float* __restrict row) {
   for (std::size_t i = 0; i < factors.size(); ++i) row[i] *= factors[i];
+}
+
+}  // namespace
+
+void apply_rotation(std::span<const float> factors, std::span<float> rows) {
+  for (std::size_t begin = 0; begin < rows.size(); begin += factors.size()) {
+    multiply(factors, rows.data() + begin);
+    transform_blocks(rows.data() + begin, factors.size());
+  }
+}
+
+void invert_rotation(std::span<const float> factors, std::span<float> rows) {
+  for (std::size_t begin = 0; begin < rows.size(); begin += factors.size()) {
+    transform_blocks(rows.data() + begin, factors.size());
+    multiply(factors, rows.data() + begin);
+  }
+}
+
+}  // namespace miser::kv::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace miser::kv {
+namespace {
+
+/// The sign of a channel: a bit of splitmix64 (Steele, Lea & Flood 2014) at its index. Packed caches on disk
+/// depend on it.
+float sign_of_channel(std::uint64_t channel) {
+  std::uint64_t z = (channel + 1) * 0x9E3779B97F4A7C15ULL;
+  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ULL;
+  z = (z ^ (z >> 27)) * 0x94D049BB133111EBULL;
+  return ((z ^ (z >> 31)) & 1) != 0 ? -1.0F : 1.0F;
 }
 
 }  // namespace
@@ -71,20 +102,18 @@ Rotation::Rotation(std::size_t head_dim) {
   }
 }
 
+HWY_EXPORT(apply_rotation);
+HWY_EXPORT(invert_rotation);
+
 void Rotation::apply(std::span<float> rows) const {
   assert(rows.size() % head_dim() == 0);
-  for (std::size_t begin = 0; begin < rows.size(); begin += head_dim()) {
-    multiply(factors_, rows.data() + begin);
-    transform_blocks(rows.data() + begin, head_dim());
-  }
+  HWY_DYNAMIC_DISPATCH(apply_rotation)(factors_, rows);
 }
 
 void Rotation::invert(std::span<float> rows) const {
   assert(rows.size() % head_dim() == 0);
-  for (std::size_t begin = 0; begin < rows.size(); begin += head_dim()) {
-    transform_blocks(rows.data() + begin, head_dim());
-    multiply(factors_, rows.data() + begin);
-  }
+  HWY_DYNAMIC_DISPATCH(invert_rotation)(factors_, rows);
 }
 
 }  // namespace miser::kv
+#endif  // HWY_ONCE

@@ -42,19 +42,25 @@ constexpr std::uint64_t spread_codes(std::uint64_t word) {
   return (word | word << (8 - kBits)) & (kCode * 0x0101010101010101ULL);
 }
 
+/// The next 8 codes of a row, one to a byte.
+template <int kBits>
+std::uint64_t load_codes(const std::byte* row) {
+  std::uint64_t word = 0;
+  if constexpr (kBits == 3) {  // a copy of 3 bytes into a wider word goes through memory and stalls
+    std::uint16_t low = 0;
+    std::memcpy(&low, row, sizeof(low));
+    word = low | std::to_integer<std::uint64_t>(row[2]) << 16;
+  } else {
+    std::memcpy(&word, row, kBits);
+  }
+  return spread_codes<kBits>(word);
+}
+
 /// The codes of one row, one to a byte: ceil(head_dim / 8) * 8 of them.
 template <int kBits>
 void spread_row(const std::byte* row, std::size_t head_dim, std::uint8_t* codes) {
   for (std::size_t i = 0; i < head_dim; i += 8, row += kBits) {
-    std::uint64_t word = 0;
-    if constexpr (kBits == 3) {  // a copy of 3 bytes into a wider word goes through memory and stalls
-      std::uint16_t low = 0;
-      std::memcpy(&low, row, sizeof(low));
-      word = low | std::to_integer<std::uint64_t>(row[2]) << 16;
-    } else {
-      std::memcpy(&word, row, kBits);
-    }
-    word = spread_codes<kBits>(word);
+    const std::uint64_t word = load_codes<kBits>(row);
     std::memcpy(codes + i, &word, sizeof(word));
   }
 }

@@ -12,6 +12,7 @@
 
 MISER_BEFORE_NAMESPACE();
 namespace miser::kv::HWY_NAMESPACE {
+namespace {
 
 /// A group on its way into the rows of a tile.
 struct Group {
@@ -109,6 +110,8 @@ void unpack_group(const Groups& groups, Width width, SideKind kind, const Group&
     store_levels(levels.data(), groups.head_dim, group.scale[i], group.row(i));
   }
 }
+
+}  // namespace
 
 void unpack_groups(const Groups& groups, const Side& side, Tile& tile) {
   const GroupScales scales(groups, side.rule);
