@@ -16,6 +16,7 @@
 
 #include "kv/rotation.h"
 #include "nn/ops.h"
+#include "nn_targets.h"
 
 namespace miser::kv {
 namespace {
@@ -114,14 +115,16 @@ void for_each_reference(F&& f) {
   }
 }
 
-TEST(Codec, CodesAndScalesEqualTheNumPyTwinBitForBit) {
-  for_each_reference([](Width width, auto x, auto least_squares, auto unbiased, double, auto payload) {
-    const Coded a(width, x, ScaleRule::kLeastSquares);
-    const Coded b(width, x, ScaleRule::kUnbiased);
-    EXPECT_EQ(a.scale, least_squares);
-    EXPECT_EQ(b.scale, unbiased);
-    EXPECT_TRUE(std::equal(payload.begin(), payload.end(), a.payload.begin(), a.payload.end()));
-    EXPECT_EQ(a.payload, b.payload) << "the rule chooses the scale alone";
+TEST(Codec, CodesAndScalesEqualTheNumPyTwinBitForBitOnEveryTarget) {
+  nn::for_each_target([] {
+    for_each_reference([](Width width, auto x, auto least_squares, auto unbiased, double, auto payload) {
+      const Coded a(width, x, ScaleRule::kLeastSquares);
+      const Coded b(width, x, ScaleRule::kUnbiased);
+      EXPECT_EQ(a.scale, least_squares);
+      EXPECT_EQ(b.scale, unbiased);
+      EXPECT_TRUE(std::equal(payload.begin(), payload.end(), a.payload.begin(), a.payload.end()));
+      EXPECT_EQ(a.payload, b.payload) << "the rule chooses the scale alone";
+    });
   });
 }
 
@@ -236,9 +239,15 @@ TEST(Rotation, EqualsTheMatrixOfTheReferenceForAllHeadSizes) {
     Fixture file(fmt::format("rotation_d{}.bin", d));
     ASSERT_FALSE(file.empty());
     auto rows = file.read<float>(4 * d);
+    const auto given = rows;
     const auto expected = file.read<double>(4 * d);
     const double norm = std::sqrt(dot(rows, rows));
     Rotation(d).apply(rows);
+    nn::for_each_target([&] {
+      auto again = given;
+      Rotation(d).apply(again);
+      EXPECT_EQ(again, rows) << "to the last bit";
+    });
     // log2(d) sums and two products, each with a rounding relative to a partial sum below the row's norm *
     // sqrt(d).
     const double bound = (std::log2(d) + 2) * kEpsilon * norm;

@@ -54,6 +54,7 @@ struct Packed {
   void read(std::span<const float> row, std::size_t t) {
     std::vector<float> y(row.begin(), row.end());
     correction.push_back(0);
+    top.push_back(0);
     if (widths[t] != Width::k16) {
       for (std::size_t d = 0; d < y.size(); ++d) y[d] -= centre[d];
       rotation.apply(y);
@@ -62,6 +63,7 @@ struct Packed {
       float scale = 0;
       nn::f16_to_f32(std::span(&half, 1), std::span(&scale, 1));
       decode(widths[t], payload, scale, y);
+      top.back() = scale * (widths[t] == Width::k1 ? 1.0F : widths[t] == Width::k2 ? 3.0F : 127.0F);
       correction.back() = score_correction(widths[t], ScaleRule::kUnbiased) * scale * scale;
     }
     vectors.insert(vectors.end(), y.begin(), y.end());
@@ -74,6 +76,7 @@ struct Packed {
   Segment segment;
   std::vector<float> vectors;  ///< [n, head_dim]
   std::vector<float> correction;
+  std::vector<float> top;  ///< largest level times the scale
 };
 
 void check_scores(const Packed& keys, std::size_t n_rows, Generator& random) {
@@ -130,7 +133,11 @@ void check_values(const Packed& values, std::size_t n_rows, Generator& random) {
              {plain.data(), rotated.data(), centred.data()}, scratch);
   for (std::size_t r = 0; r < n_rows; ++r) {
     double weight = 3;
-    for (std::size_t t = 0; t < n; ++t) weight += values.widths[t] == Width::k16 ? 0 : weights[r * ld + t];
+    double largest = 0;
+    for (std::size_t t = 0; t < n; ++t) {
+      weight += values.widths[t] == Width::k16 ? 0 : weights[r * ld + t];
+      largest = std::max<double>(largest, weights[r * ld + t] * values.top[t]);
+    }
     EXPECT_NEAR(centred[r], weight, weight * 1e-5);
     for (std::size_t d = 0; d < head_dim; ++d) {
       double sums[2] = {2, 1};  // rotated, plain
@@ -140,7 +147,9 @@ void check_values(const Packed& values, std::size_t n_rows, Generator& random) {
         sums[values.widths[t] == Width::k16 ? 1 : 0] += term;
         size += std::abs(term);
       }
-      ASSERT_NEAR(rotated[r * head_dim + d], sums[0], size * 1e-4) << "row " << r << ", channel " << d;
+      // Weights times scales are rounded to 1 / 32767 of the largest, and levels fill half of int8 at least.
+      const double bound = static_cast<double>(n) * 0.5 / 32767 * 2 * largest + size * 1e-6;
+      ASSERT_NEAR(rotated[r * head_dim + d], sums[0], bound) << "row " << r << ", channel " << d;
       ASSERT_NEAR(plain[r * head_dim + d], sums[1], size * 1e-5) << "row " << r << ", channel " << d;
     }
   }
@@ -179,6 +188,78 @@ TEST(Packed, GroupsOfEverySizeAndWidthAreReadWhole) {
         SCOPED_TRACE(testing::Message() << bits(width) << " bits, " << n << " tokens");
         check(64, std::vector<Width>(n, width), gaussian(random, n * 64, 2), 3, random);
       }
+    }
+  });
+}
+
+/// Rows that round, clip, vanish or reach the ends of binary16; [n, head_dim], ten kinds in turn.
+std::vector<float> extreme_rows(Generator& random, std::size_t n, std::size_t head_dim) {
+  auto rows = gaussian(random, n * head_dim, 1);
+  for (std::size_t t = 0; t < n; ++t) {
+    const auto row = std::span(rows).subspan(t * head_dim, head_dim);
+    const auto all = [&](float value) { std::fill(row.begin(), row.end(), value); };
+    switch (t % 10) {
+      case 0:
+        all(0);
+        break;
+      case 1:
+        all(65504);
+        break;
+      case 2:
+        all(-65504);
+        break;
+      case 3:
+        all(-3.5F);
+        break;
+      case 4:
+        row[random() % head_dim] = 1000;  // one outlier
+        break;
+      case 5:
+        all(0);
+        row[random() % head_dim] = 65504;
+        break;
+      case 6:
+        for (float& x : row) x *= 0x1p-22F;  // subnormal
+        break;
+      case 7:
+        all(0x1p-24F);
+        break;
+      case 8:
+        for (float& x : row) x = std::copysign(65504.0F, x);
+        break;
+      default:
+        for (std::size_t d = 0; d < head_dim; d += 7) row[d] *= 30;  // channels of keys differ as much
+    }
+  }
+  return rows;
+}
+
+TEST(Packed, ExtremeVectorsAreReadLikeAnyOther) {
+  nn::for_each_target([] {
+    Generator random(5);
+    for (const Width width : kAllWidths) {
+      SCOPED_TRACE(testing::Message() << bits(width) << " bits");
+      check(64, std::vector<Width>(100, width), extreme_rows(random, 100, 64), 3, random);
+    }
+    check(128, random_widths(random, 200), extreme_rows(random, 200, 128), 2, random);
+  });
+}
+
+TEST(Packed, WeightsOfZeroAndTinyWeightsAddNothingThatIsNotANumber) {
+  nn::for_each_target([] {
+    Generator random(6);
+    const Packed values(SideKind::kValues, 64, random_widths(random, 70), gaussian(random, 70 * 64, 2),
+                        random);
+    for (const float weight : {0.0F, 1e-42F, 1e-36F}) {
+      const std::vector<float> weights(2 * padded_tokens(70), weight);
+      std::vector<float> plain(2 * 64);
+      std::vector<float> rotated(2 * 64);
+      std::vector<float> centred(2);
+      PackedScratch scratch;
+      add_values(values.segment, values.side(), weights.data(), padded_tokens(70), 2,
+                 {plain.data(), rotated.data(), centred.data()}, scratch);
+      for (const float x : rotated) EXPECT_LE(std::abs(x), 70 * 10 * weight);
+      for (const float x : plain) EXPECT_LE(std::abs(x), 70 * 10 * weight);
     }
   });
 }
