@@ -16,6 +16,7 @@ sys.path.append(str(Path(__file__).resolve().parent / "reference"))
 
 import numpy as np  # noqa: E402
 import policy_reference as policy  # noqa: E402
+import policy_signals  # noqa: E402
 from cache_reference import CachedAttention, Settings, token_signals  # noqa: E402
 from llama_reference import Model, forward  # noqa: E402
 from tiny_weights import N_VOCAB, Shape, write_model  # noqa: E402
@@ -105,6 +106,8 @@ def add_run(arrays, model, ids, spec, centres):
     entry["widths"] = arrays.add(attention.widths)  # [n_layers, K and V, n, n_kv_heads]
     for name in ("received", "received_sq", "received_max", "k_norm2", "v_norm2"):  # [n_layers, n, heads]
         entry[name] = arrays.add(getattr(signals, name))
+    if kv == "f16":
+        entry["columns"] = arrays.add(policy_signals.columns(signals))
     return entry
 
 

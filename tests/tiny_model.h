@@ -22,7 +22,8 @@ struct Array {
 
 /// A pass of tests/reference/cache_reference.py through the mixed-width cache. Arrays by name: logits
 /// [n, n_vocab], token_signals [n, 4], widths [n_layers, K and V, n, n_kv_heads], received [n_layers, n,
-/// n_heads], received_sq, received_max, k_norm2, v_norm2 [n_layers, n, n_kv_heads].
+/// n_heads], received_sq, received_max, k_norm2, v_norm2 [n_layers, n, n_kv_heads]; of f16 also columns
+/// [n_layers, n, n_kv_heads, F], the signals of policy/features.h in the order of test::all_signals().
 struct TinyRun {
   std::string kv;
   std::size_t window;

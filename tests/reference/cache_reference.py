@@ -38,6 +38,8 @@ class Signals:
     received_max: list = field(default_factory=list)  # [n, G] maximum
     k_norm2: list = field(default_factory=list)  # [n, G] |k - centre|^2
     v_norm2: list = field(default_factory=list)  # [n, G]
+    k: list = field(default_factory=list)  # [n, G, D] centred
+    v: list = field(default_factory=list)
     variance: np.ndarray | None = None  # [n] mean over heads of the variance of the last layer's row
 
 
@@ -106,6 +108,8 @@ class CachedAttention:
         self.signals.received_max.append(grouped.max((1, 2)).T)
         self.signals.k_norm2.append((k**2).sum(-1))
         self.signals.v_norm2.append((v**2).sum(-1))
+        self.signals.k.append(k)
+        self.signals.v.append(v)
         keys = np.arange(1, n + 1)
         variance = (a**2).sum(-1) / keys - (a.sum(-1) / keys) ** 2
         self.signals.variance = variance.mean(0)
