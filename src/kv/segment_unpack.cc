@@ -30,12 +30,12 @@ HWY_INLINE void store_levels(const std::uint8_t* levels, std::size_t n, float sc
   const hn::Rebind<std::int8_t, F32> d8;
   const auto s = hn::Set(d, scale);
   const auto* from = reinterpret_cast<const std::int8_t*>(levels);
-  std::size_t i = 0;
-  for (; i + hn::Lanes(d) <= n; i += hn::Lanes(d)) {
+  const std::size_t whole = n - n % hn::Lanes(d);
+  for (std::size_t i = 0; i < whole; i += hn::Lanes(d)) {
     const auto wide = hn::PromoteTo(hn::RebindToSigned<F32>(), hn::LoadU(d8, from + i));
     hn::StoreU(hn::Mul(s, hn::ConvertTo(d, wide)), d, out + i);
   }
-  for (; i < n; ++i) out[i] = scale * static_cast<float>(from[i]);
+  for (std::size_t i = whole; i < n; ++i) out[i] = scale * static_cast<float>(from[i]);
 }
 
 template <int kBits, int... chunk>
