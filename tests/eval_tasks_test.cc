@@ -59,7 +59,8 @@ TEST(ChoiceScorer, SharedBeginningsGiveTheLogLikelihoodsOfTheReference) {
                                              {first(tiny.tokens, n - 3), n / 2 + 9},
                                              {first(tiny.tokens, n / 2 + 1), n / 2}};
       scorer.read_shared(first(tiny.tokens, n / 3));
-      const QuestionScore score = scorer.score(endings);
+      const std::span<const Sequence> question = endings;
+      const QuestionScore score = scorer.score({&question, 1}).front();
       const auto expected = logprobs(tiny.array(run, "logits"), tiny.tokens);
       for (std::size_t i = 0; i < endings.size(); ++i) {
         // Roundings that flip (tests/compare.h) do less than rounding all of K and V does.

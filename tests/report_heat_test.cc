@@ -45,10 +45,14 @@ TEST(WidthMapTest, IsWhatThePolicyChose) {
   kv::CacheConfig config{c.n_layers, c.n_kv_heads, c.n_heads, c.head_dim, 600};
   kv::Cache cache(config);
   nn::ThreadPool pool(1);
-  Forward forward(model, cache, pool);
+  kv::Attention attention(cache, pool);
+  Forward forward(model, pool);
   Dice dice;
-  for (std::size_t done = 0; done < 585; done += 45)
-    forward.run(std::vector<std::int32_t>(45, 5), dice, LogitsOf::kNone);
+  const std::vector<std::int32_t> tokens(45, 5);
+  for (std::size_t done = 0; done < 585; done += tokens.size()) {
+    SequencePart part{tokens, &cache, &attention, &dice};
+    forward.run({&part, 1});
+  }
 
   const WidthMap map = width_map(cache);
   ASSERT_EQ(map.n_tokens, 585U);

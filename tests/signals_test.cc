@@ -87,17 +87,18 @@ Pass::Pass(const TinyModel& tiny, const TinyRun& run, std::size_t chunk)
   const Model model = Model::load(tiny.path);
   nn::ThreadPool pool(2);
   kv::Cache cache(cache_config(model.config(), run), tiny.centres(run));
-  Forward forward(model, cache, pool);
-  forward.track_attention_variance(true);
+  kv::Attention attention(cache, pool);
+  Forward forward(model, pool);
   policy::RarityCounter rarity;
   const std::size_t n_vocab = model.config().n_vocab;
   for (std::size_t at = 0; at < tiny.tokens.size(); at += chunk) {
     const auto ids = std::span(tiny.tokens).subspan(at, std::min(chunk, tiny.tokens.size() - at));
-    const auto logits = forward.run(ids, spy, LogitsOf::kAll);
+    SequencePart part{ids, &cache, &attention, &spy, ids.size(), true};
+    forward.run({&part, 1});
     for (std::size_t i = 0; i < ids.size(); ++i) {
-      const auto [entropy, confidence] = policy::logit_signals(logits.subspan(i * n_vocab, n_vocab));
+      const auto [entropy, confidence] = policy::logit_signals(part.logits.subspan(i * n_vocab, n_vocab));
       token_signals.insert(token_signals.end(),
-                           {entropy, rarity.observe(ids[i]), forward.attention_variance()[i], confidence});
+                           {entropy, rarity.observe(ids[i]), part.variance[i], confidence});
     }
   }
 }

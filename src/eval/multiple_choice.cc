@@ -4,6 +4,7 @@
 #include <array>
 #include <cassert>
 #include <cmath>
+#include <cstdint>
 #include <string>
 
 #include "base/error.h"
@@ -21,33 +22,46 @@ std::vector<Token> encode(const Tokenizer& tokenizer, std::string_view text) {
   return tokens;
 }
 
-/// Adds what one token brings: ln softmax(logits)[token], the sum over the vocabulary in double.
-void add_token(std::span<const float> logits, Token token, EndingScore& score) {
-  constexpr std::size_t kPart = 1024;  // so few terms may be summed in float
-  std::array<float, kPart> part{};
-  const float max = nn::max_of(logits);
-  double sum = 0;
-  for (std::size_t at = 0; at < logits.size(); at += kPart) {
-    const auto from = logits.subspan(at, std::min(kPart, logits.size() - at));
-    std::copy(from.begin(), from.end(), part.begin());
-    sum += nn::exp_shifted(std::span(part).first(from.size()), max);
+/// ln softmax of a row of logits, the sum over the vocabulary in double.
+class LogSoftmax {
+ public:
+  explicit LogSoftmax(std::span<const float> logits) : logits_(logits), max_(nn::max_of(logits)) {
+    constexpr std::size_t kPart = 1024;  // so few terms may be summed in float
+    std::array<float, kPart> part{};
+    double sum = 0;
+    for (std::size_t at = 0; at < logits.size(); at += kPart) {
+      const auto from = logits.subspan(at, std::min(kPart, logits.size() - at));
+      std::copy(from.begin(), from.end(), part.begin());
+      sum += nn::exp_shifted(std::span(part).first(from.size()), max_);
+    }
+    log_sum_ = std::log(sum);
   }
-  const float logit = logits[static_cast<std::size_t>(token)];
-  score.logprob += static_cast<double>(logit) - max - std::log(sum);
-  score.greedy = score.greedy && logit == max;
+
+  double of(Token token) const { return static_cast<double>(logit(token)) - max_ - log_sum_; }
+  bool is_likeliest(Token token) const { return logit(token) == max_; }
+
+ private:
+  float logit(Token token) const { return logits_[static_cast<std::size_t>(token)]; }
+
+  std::span<const float> logits_;
+  float max_;
+  double log_sum_ = 0;
+};
+
+void add_token(double logprob, bool likeliest, EndingScore& score) {
+  score.logprob += logprob;
+  score.greedy = score.greedy && likeliest;
 }
 
-/// Tokens that all sequences begin with, at most the shortest context.
-std::size_t common_prefix(std::span<const Sequence> endings) {
-  const Sequence& first = endings.front();
-  std::size_t n = first.n_context;
-  for (const Sequence& other : endings) {
-    n = std::min(n, other.n_context);
-    const auto end = first.tokens.begin() + static_cast<std::ptrdiff_t>(n);
-    n = static_cast<std::size_t>(std::mismatch(first.tokens.begin(), end, other.tokens.begin()).first -
-                                 first.tokens.begin());
+/// Scores the endings that start right after the beginning, whose last logits these are.
+void score_first_tokens(std::span<const Sequence> endings, std::size_t n_beginning,
+                        std::span<const float> logits, QuestionScore& score) {
+  const LogSoftmax softmax(logits);
+  for (std::size_t e = 0; e < endings.size(); ++e) {
+    if (endings[e].n_context != n_beginning) continue;
+    const Token token = endings[e].tokens[n_beginning];
+    add_token(softmax.of(token), softmax.is_likeliest(token), score.endings[e]);
   }
-  return n;
 }
 
 void add_cache(const kv::Cache& cache, QuestionScore& score) {
@@ -73,57 +87,130 @@ Sequence encode_pair(const Tokenizer& tokenizer, std::string_view context, std::
   return sequence;
 }
 
-ChoiceScorer::ChoiceScorer(const Model& model, nn::ThreadPool& pool, const SessionOptions& options)
-    : n_vocab_(model.config().n_vocab),
-      shared_(model, pool, options),
-      prefix_(model, pool, options),
-      branch_(model, pool, options) {}
-
-void ChoiceScorer::feed(Session& session, std::span<const Token> tokens) {
-  if (tokens.empty()) return;
-  const auto logits = session.feed(tokens);
-  logits_.assign(logits.begin(), logits.end());
-  tokens_fed_ += tokens.size();
+std::size_t common_beginning(std::span<const Sequence> endings) {
+  const Sequence& first = endings.front();
+  std::size_t n = first.n_context;
+  for (const Sequence& other : endings) {
+    n = std::min(n, other.n_context);
+    const auto end = first.tokens.begin() + static_cast<std::ptrdiff_t>(n);
+    n = static_cast<std::size_t>(std::mismatch(first.tokens.begin(), end, other.tokens.begin()).first -
+                                 first.tokens.begin());
+  }
+  return n;
 }
+
+ChoiceScorer::ChoiceScorer(const Model& model, nn::ThreadPool& pool, const SessionOptions& options)
+    : model_(model),
+      pool_(pool),
+      options_(options),
+      n_vocab_(model.config().n_vocab),
+      shared_(model, pool, options) {}
 
 void ChoiceScorer::read_shared(std::span<const Token> tokens) {
   shared_.clear();
-  feed(shared_, tokens);
-  shared_logits_ = logits_;
+  if (tokens.empty()) return;
+  const auto logits = shared_.feed(tokens);
+  shared_logits_.assign(logits.begin(), logits.end());
+  tokens_fed_ += tokens.size();
 }
 
-QuestionScore ChoiceScorer::score(std::span<const Sequence> endings) {
-  assert(!endings.empty());
-  const std::size_t n_prefix = common_prefix(endings);
-  assert(n_prefix >= shared_.size());
-  prefix_.copy_tokens(shared_);
-  logits_ = shared_logits_;
-  feed(prefix_, std::span(endings.front().tokens).first(n_prefix).subspan(shared_.size()));
-  QuestionScore score;
-  for (const Sequence& ending : endings) {
-    score.endings.push_back(score_ending(ending));
-    add_cache(branch_.cache(), score);
+std::vector<QuestionScore> ChoiceScorer::score(std::span<const std::span<const Sequence>> questions) {
+  std::vector<QuestionScore> scores(questions.size());
+  read_beginnings(questions, scores);
+  std::vector<Branch> branches;
+  for (std::size_t q = 0; q < questions.size(); ++q) {
+    for (std::size_t e = 0; e < questions[q].size(); ++e)
+      branches.push_back({&questions[q][e], &beginnings_[q], &scores[q], &scores[q].endings[e]});
   }
-  return score;
+  for (std::span<const Branch> left = branches; !left.empty();) {
+    const std::size_t n = count_fitting(left);
+    score_branches(left.first(n));
+    left = left.subspan(n);
+  }
+  for (std::size_t q = 0; q < questions.size(); ++q) beginnings_[q].clear();
+  return scores;
 }
 
-EndingScore ChoiceScorer::score_ending(const Sequence& ending) {
-  const std::size_t n_prefix = prefix_.size();
-  EndingScore score{0, true};
-  if (ending.n_context == n_prefix) add_token(logits_, ending.tokens[n_prefix], score);
-  branch_.copy_tokens(prefix_);
-  // The last token is predicted only: nothing follows it.
-  const auto rest = std::span(ending.tokens).subspan(n_prefix, ending.tokens.size() - 1 - n_prefix);
-  if (rest.empty()) return score;
-  branch_.feed_all(rest, [&](std::size_t first, std::span<const float> logits) {
-    for (std::size_t row = 0; row * n_vocab_ < logits.size(); ++row) {
-      const std::size_t next = n_prefix + first + row + 1;
-      if (next < ending.n_context) continue;
-      add_token(logits.subspan(row * n_vocab_, n_vocab_), ending.tokens[next], score);
+/// Makes sure of n sessions.
+void ChoiceScorer::open(std::deque<Session>& sessions, std::size_t n) {
+  while (sessions.size() < n) sessions.emplace_back(model_, pool_, options_);
+}
+
+void ChoiceScorer::read_beginnings(std::span<const std::span<const Sequence>> questions,
+                                   std::vector<QuestionScore>& scores) {
+  open(beginnings_, questions.size());
+  std::vector<Session::Feed> feeds;
+  for (std::size_t q = 0; q < questions.size(); ++q) {
+    const auto endings = questions[q];
+    assert(!endings.empty());
+    scores[q].endings.assign(endings.size(), {0, true});
+    const std::size_t n = common_beginning(endings);
+    assert(n >= shared_.size());
+    beginnings_[q].copy_tokens(shared_);
+    const auto fresh = std::span(endings.front().tokens).first(n).subspan(shared_.size());
+    tokens_fed_ += fresh.size();
+    if (fresh.empty()) {
+      if (n > 0) score_first_tokens(endings, n, shared_logits_, scores[q]);
+      continue;
     }
+    feeds.push_back({&beginnings_[q], fresh, 1, [=, &scores](std::size_t, std::span<const float> logits) {
+                       score_first_tokens(endings, n, logits, scores[q]);
+                     }});
+  }
+  Session::feed_together(feeds);
+}
+
+std::span<const Token> ChoiceScorer::Branch::rest() const {
+  const std::size_t n = beginning->size();
+  return std::span(ending->tokens).subspan(n, ending->tokens.size() - 1 - n);
+}
+
+/// Branches that one pass takes and memory holds, at least one.
+std::size_t ChoiceScorer::count_fitting(std::span<const Branch> branches) const {
+  std::size_t n = 0;
+  std::size_t rows = 0;
+  std::size_t tokens = 0;
+  for (const Branch& branch : branches) {
+    rows += branch.rest().size();
+    tokens += branch.ending->tokens.size();
+    if (n > 0 && (rows > options_.batch || tokens > kMaxOpenTokens)) break;
+    ++n;
+  }
+  return n;
+}
+
+void ChoiceScorer::score_branches(std::span<const Branch> branches) {
+  open(branches_, branches.size());
+  pool_.parallel_for(branches.size(),
+                     [&](std::size_t i, int) { branches_[i].copy_tokens(*branches[i].beginning); });
+  std::vector<Session::Feed> feeds;
+  for (std::size_t i = 0; i < branches.size(); ++i) {
+    const Branch& branch = branches[i];
+    const Sequence& ending = *branch.ending;
+    const std::size_t first_scored = std::max(ending.n_context, branch.beginning->size() + 1);
+    tokens_fed_ += branch.rest().size();
+    feeds.push_back({&branches_[i], branch.rest(), ending.tokens.size() - first_scored,
+                     [this, &branch](std::size_t first, std::span<const float> logits) {
+                       score_rows(branch, first, logits);
+                     }});
+  }
+  Session::feed_together(feeds);
+  for (std::size_t i = 0; i < branches.size(); ++i) add_cache(branches_[i].cache(), *branches[i].question);
+  pool_.parallel_for(branches.size(), [&](std::size_t i, int) { branches_[i].clear(); });
+}
+
+/// Row r of `logits` follows token `first` + r of the rest.
+void ChoiceScorer::score_rows(const Branch& branch, std::size_t first, std::span<const float> logits) {
+  const std::size_t n = logits.size() / n_vocab_;
+  const auto next = std::span(branch.ending->tokens).subspan(branch.beginning->size() + first + 1, n);
+  std::vector<double> logprobs(n);
+  std::vector<std::uint8_t> likeliest(n);
+  pool_.parallel_for(n, [&](std::size_t row, int) {
+    const LogSoftmax softmax(logits.subspan(row * n_vocab_, n_vocab_));
+    logprobs[row] = softmax.of(next[row]);
+    likeliest[row] = softmax.is_likeliest(next[row]) ? 1 : 0;
   });
-  tokens_fed_ += rest.size();
-  return score;
+  for (std::size_t row = 0; row < n; ++row) add_token(logprobs[row], likeliest[row] != 0, *branch.score);
 }
 
 }  // namespace miser::eval

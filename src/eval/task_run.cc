@@ -67,25 +67,16 @@ ArmRecord to_arm(const QuestionScore& score, const Question& question) {
   return arm;
 }
 
-/// Scores questions one after the other with all policies.
+/// Scores questions with all policies.
 class Runner {
  public:
-  explicit Runner(std::deque<ChoiceScorer> scorers) : scorers_(std::move(scorers)) {}
+  Runner(std::deque<ChoiceScorer> scorers, const std::vector<Question>& questions, std::size_t batch)
+      : scorers_(std::move(scorers)), questions_(questions), batch_(batch) {}
 
-  Record score(const Question& question, std::size_t item) {
-    Record record{item, question.label, question.characters, 0, false, question.place, {}};
-    if (document_ != question.document) {
-      for (ChoiceScorer& scorer : scorers_) scorer.read_shared(question.shared);
-      document_ = question.document;
-    }
-    for (ChoiceScorer& scorer : scorers_) {
-      const QuestionScore score = scorer.score(question.endings);
-      record.bytes_f16 = score.bytes_f16;
-      record.packed = score.packed;
-      record.arms.emplace(scorer.policy_name(), to_arm(score, question));
-    }
-    return record;
-  }
+  /// How many of the first of these items share passes: at most a batch of rows for what they begin with, and
+  /// for their endings. At least one.
+  std::size_t count_fitting(std::span<const std::size_t> items) const;
+  std::vector<Record> score(std::span<const std::size_t> items);
 
   const std::deque<ChoiceScorer>& scorers() const { return scorers_; }
   std::size_t tokens_fed() const {
@@ -96,16 +87,50 @@ class Runner {
 
  private:
   std::deque<ChoiceScorer> scorers_;
-  std::optional<std::size_t> document_;
+  const std::vector<Question>& questions_;
+  std::size_t batch_;
+  std::optional<std::size_t> document_;  ///< whose shared tokens the scorers have read
 };
 
-/// Items of this shard, in order.
-std::vector<std::size_t> shard_items(const std::vector<Question>& questions, const RunOptions& options) {
-  std::vector<std::size_t> items;
-  for (std::size_t i = 0; i < questions.size(); ++i) {
-    if (questions[i].document % options.n_shards == options.shard) items.push_back(i);
+std::size_t Runner::count_fitting(std::span<const std::size_t> items) const {
+  const std::vector<Token>& shared = questions_[items.front()].shared;
+  std::size_t beginnings = 0;
+  std::size_t endings = 0;
+  std::size_t open = 0;
+  for (std::size_t n = 0; n < items.size(); ++n) {
+    const Question& question = questions_[items[n]];
+    const std::size_t beginning = common_beginning(question.endings);
+    open += beginning;
+    beginnings += beginning - question.shared.size();
+    for (const Sequence& ending : question.endings) endings += ending.tokens.size() - 1 - beginning;
+    const bool fits = beginnings <= batch_ && endings <= batch_ && open <= kMaxOpenTokens;
+    if (n > 0 && (!fits || question.shared != shared)) return n;
   }
-  return items;
+  return items.size();
+}
+
+std::vector<Record> Runner::score(std::span<const std::size_t> items) {
+  std::vector<Record> records;
+  std::vector<std::span<const Sequence>> endings;
+  for (const std::size_t item : items) {
+    const Question& q = questions_[item];
+    records.push_back({item, q.label, q.characters, 0, false, q.place, {}});
+    endings.emplace_back(q.endings);
+  }
+  const Question& first = questions_[items.front()];
+  if (document_ != first.document) {
+    for (ChoiceScorer& scorer : scorers_) scorer.read_shared(first.shared);
+    document_ = first.document;
+  }
+  for (ChoiceScorer& scorer : scorers_) {
+    const std::vector<QuestionScore> scores = scorer.score(endings);
+    for (std::size_t i = 0; i < items.size(); ++i) {
+      records[i].bytes_f16 = scores[i].bytes_f16;
+      records[i].packed = scores[i].packed;
+      records[i].arms.emplace(scorer.policy_name(), to_arm(scores[i], questions_[items[i]]));
+    }
+  }
+  return records;
 }
 
 std::vector<bool> done_items(const std::vector<Record>& records, std::size_t n_items) {
@@ -115,6 +140,17 @@ std::vector<bool> done_items(const std::vector<Record>& records, std::size_t n_i
     done[record.item] = true;
   }
   return done;
+}
+
+/// Items of this shard that are not done, in order.
+std::vector<std::size_t> open_items(const std::vector<Question>& questions, const RunOptions& options,
+                                    const std::vector<Record>& records) {
+  const std::vector<bool> done = done_items(records, questions.size());
+  std::vector<std::size_t> items;
+  for (std::size_t i = 0; i < questions.size(); ++i) {
+    if (questions[i].document % options.n_shards == options.shard && !done[i]) items.push_back(i);
+  }
+  return items;
 }
 
 }  // namespace
@@ -138,19 +174,22 @@ std::vector<Question> tokenize(const ItemFile& file, const Tokenizer& tokenizer)
 TaskState run_questions(const Model& model, nn::ThreadPool& pool, const std::vector<Question>& questions,
                         const RunOptions& options, const json& about, RunCost* cost) {
   const auto start = std::chrono::steady_clock::now();
-  Runner runner(make_scorers(model, pool, options));
+  Runner runner(make_scorers(model, pool, options), questions, options.session.batch);
   TaskState state{make_header(about, options, questions.size(), runner.scorers()), {}};
   check_lengths(questions, runner.scorers().front().context());
   std::optional<StateWriter> writer;
   if (!options.resume.empty()) writer.emplace(options.resume, state.header, state.records);
-  const std::vector<bool> done = done_items(state.records, questions.size());
-  const std::vector<std::size_t> items = shard_items(questions, options);
-  for (const std::size_t item : items) {
+  const std::vector<std::size_t> items = open_items(questions, options, state.records);
+  const std::size_t total = state.records.size() + items.size();
+  for (std::span<const std::size_t> left = items; !left.empty();) {
     if (options.interrupt != nullptr && options.interrupt->load()) break;
-    if (done[item]) continue;
-    state.records.push_back(runner.score(questions[item], item));
-    if (writer) writer->add(state.records.back());
-    if (options.on_progress) options.on_progress(state.records.size(), items.size());
+    const std::size_t n = runner.count_fitting(left);
+    for (Record& record : runner.score(left.first(n))) {
+      state.records.push_back(std::move(record));
+      if (writer) writer->add(state.records.back());
+      if (options.on_progress) options.on_progress(state.records.size(), total);
+    }
+    left = left.subspan(n);
   }
   std::sort(state.records.begin(), state.records.end(),
             [](const Record& a, const Record& b) { return a.item < b.item; });

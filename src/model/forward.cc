@@ -28,105 +28,141 @@ void for_rows(nn::ThreadPool& pool, std::size_t n, const Body& body) {
 
 }  // namespace
 
-Forward::Forward(const Model& model, kv::Cache& cache, nn::ThreadPool& pool)
-    : model_(model), cache_(cache), pool_(pool), attention_(cache, pool) {}
-
 // The path of a token, top to bottom.
-std::span<const float> Forward::run(std::span<const std::int32_t> tokens, kv::WidthChooser& chooser,
-                                    LogitsOf logits) {
-  const std::size_t n = tokens.size();
-  assert(n >= 1 && cache_.size() + n <= cache_.config().context);
-  resize(n);
-  embed(tokens);
-  tabulate_rope(cache_.size(), n);
+void Forward::run(std::span<SequencePart> parts, std::size_t min_rows) {
+  place(parts, min_rows);
+  embed(parts);
+  tabulate_rope(parts);
   for (std::size_t layer = 0; layer < model_.config().n_layers; ++layer) {
-    attention_block(layer, n, chooser);
-    ffn_block(layer, n);
+    attention_block(layer, parts);
+    ffn_block(layer);
   }
-  return project(n, logits);
+  project(parts, min_rows);
 }
 
-void Forward::resize(std::size_t n) {
+/// Gives every part its rows.
+void Forward::place(std::span<const SequencePart> parts, std::size_t min_rows) {
+  first_row_.clear();
+  n_ = 0;
+  for (const SequencePart& part : parts) {
+    assert(!part.tokens.empty() && part.n_logits <= part.tokens.size());
+    assert(part.cache->size() + part.tokens.size() <= part.cache->config().context);
+    first_row_.push_back(n_);
+    n_ += part.tokens.size();
+  }
+  n_ = std::max(n_, min_rows);
   const ModelConfig& c = model_.config();
-  x_.resize(n * c.n_embd);
-  h_.resize(n * c.n_embd);
-  delta_.resize(n * c.n_embd);
-  q_.resize(n * c.q_dim());
-  attn_.resize(n * c.q_dim());
-  k_.resize(n * c.kv_dim());
-  v_.resize(n * c.kv_dim());
-  gate_.resize(n * c.n_ff);
-  up_.resize(n * c.n_ff);
-  variance_.resize(track_variance_ ? n : 0);
+  for (auto* const rows : {&x_, &h_, &delta_}) rows->resize(n_ * c.n_embd);
+  for (auto* const rows : {&q_, &attn_}) rows->resize(n_ * c.q_dim());
+  for (auto* const rows : {&k_, &v_}) rows->resize(n_ * c.kv_dim());
+  for (auto* const rows : {&gate_, &up_}) rows->resize(n_ * c.n_ff);
+  cos_sin_.resize(n_ * 2 * model_.rope_frequencies().size());
+  variance_.resize(n_);
 }
 
-void Forward::embed(std::span<const std::int32_t> tokens) {
-  for (std::size_t i = 0; i < tokens.size(); ++i) {
-    model_.embedding().row(static_cast<std::size_t>(tokens[i]), row_of(x_, i, model_.config().n_embd));
+void Forward::embed(std::span<const SequencePart> parts) {
+  std::size_t row = 0;
+  for (const SequencePart& part : parts) {
+    for (const std::int32_t token : part.tokens)
+      model_.embedding().row(static_cast<std::size_t>(token), row_of(x_, row++, model_.config().n_embd));
   }
 }
 
-void Forward::tabulate_rope(std::size_t first_position, std::size_t n) {
+void Forward::tabulate_rope(std::span<const SequencePart> parts) {
   const std::vector<float>& frequencies = model_.rope_frequencies();
-  cos_sin_.resize(n * 2 * frequencies.size());
   float* out = cos_sin_.data();
-  for (std::size_t i = 0; i < n; ++i) {
-    for (const float frequency : frequencies) {
-      const double angle = static_cast<double>(first_position + i) * frequency;
-      *out++ = static_cast<float>(std::cos(angle));
-      *out++ = static_cast<float>(std::sin(angle));
+  for (const SequencePart& part : parts) {
+    for (std::size_t i = 0; i < part.tokens.size(); ++i) {
+      for (const float frequency : frequencies) {
+        const double angle = static_cast<double>(part.cache->size() + i) * frequency;
+        *out++ = static_cast<float>(std::cos(angle));
+        *out++ = static_cast<float>(std::sin(angle));
+      }
     }
   }
 }
 
-void Forward::normalise(std::size_t n, const std::vector<float>& weight) {
+void Forward::normalise(const std::vector<float>& weight) {
   const ModelConfig& c = model_.config();
-  for_rows(pool_, n, [&](std::size_t i) {
+  for_rows(pool_, n_, [&](std::size_t i) {
     nn::rms_norm(row_of(x_, i, c.n_embd), weight, c.rms_epsilon, row_of(h_, i, c.n_embd));
   });
 }
 
-void Forward::attention_block(std::size_t layer, std::size_t n, kv::WidthChooser& chooser) {
+void Forward::attention_block(std::size_t layer, std::span<const SequencePart> parts) {
   const ModelConfig& c = model_.config();
   const LayerWeights& w = model_.layer(layer);
-  normalise(n, w.attn_norm);
+  normalise(w.attn_norm);
   const std::array<nn::Product, 3> qkv = {{{&w.wq, q_.data()}, {&w.wk, k_.data()}, {&w.wv, v_.data()}}};
-  nn::multiply(qkv, h_.data(), n, pool_);
-  for_rows(pool_, n, [&](std::size_t i) {
+  nn::multiply(qkv, h_.data(), n_, pool_);
+  for_rows(pool_, n_, [&](std::size_t i) {
     const auto angles = row_of(cos_sin_, i, 2 * model_.rope_frequencies().size());
     nn::apply_rope(row_of(q_, i, c.q_dim()), c.n_heads, c.head_dim, angles);
     nn::apply_rope(row_of(k_, i, c.kv_dim()), c.n_kv_heads, c.head_dim, angles);
   });
-  const bool last = layer + 1 == c.n_layers;
-  float* const variance = track_variance_ && last ? variance_.data() : nullptr;
-  attention_.forward({layer, n, q_.data(), k_.data(), v_.data(), attn_.data(), variance}, chooser);
+  attend(layer, parts);
   const std::array<nn::Product, 1> out = {{{&w.wo, delta_.data()}}};
-  nn::multiply(out, attn_.data(), n, pool_);
-  nn::add(delta_, x_);
+  nn::multiply(out, attn_.data(), n_, pool_);
+  add_delta();
 }
 
-void Forward::ffn_block(std::size_t layer, std::size_t n) {
+void Forward::attend(std::size_t layer, std::span<const SequencePart> parts) {
+  const ModelConfig& c = model_.config();
+  const bool last = layer + 1 == c.n_layers;
+  auto attend_part = [&](std::size_t p, int) {
+    const SequencePart& part = parts[p];
+    const std::size_t row = first_row_[p];
+    float* const variance = part.wants_variance && last ? variance_.data() + row : nullptr;
+    part.attention->forward(
+        {layer, part.tokens.size(), q_.data() + row * c.q_dim(), k_.data() + row * c.kv_dim(),
+         v_.data() + row * c.kv_dim(), attn_.data() + row * c.q_dim(), variance},
+        *part.chooser);
+  };
+  if (parts.size() == 1) return attend_part(0, 0);  // whose heads the threads share
+  pool_.parallel_for(parts.size(), attend_part);
+}
+
+void Forward::ffn_block(std::size_t layer) {
   const ModelConfig& c = model_.config();
   const LayerWeights& w = model_.layer(layer);
-  normalise(n, w.ffn_norm);
+  normalise(w.ffn_norm);
   const std::array<nn::Product, 2> gate_up = {{{&w.w_gate, gate_.data()}, {&w.w_up, up_.data()}}};
-  nn::multiply(gate_up, h_.data(), n, pool_);
-  for_rows(pool_, n,
+  nn::multiply(gate_up, h_.data(), n_, pool_);
+  for_rows(pool_, n_,
            [&](std::size_t i) { nn::silu_multiply(row_of(gate_, i, c.n_ff), row_of(up_, i, c.n_ff)); });
   const std::array<nn::Product, 1> down = {{{&w.w_down, delta_.data()}}};
-  nn::multiply(down, gate_.data(), n, pool_);
-  nn::add(delta_, x_);
+  nn::multiply(down, gate_.data(), n_, pool_);
+  add_delta();
 }
 
-std::span<const float> Forward::project(std::size_t n, LogitsOf logits) {
-  if (logits == LogitsOf::kNone) return {};
+void Forward::add_delta() {
+  const std::size_t cols = model_.config().n_embd;
+  for_rows(pool_, n_, [&](std::size_t i) { nn::add(row_of(delta_, i, cols), row_of(x_, i, cols)); });
+}
+
+/// Only of the rows that are asked for: the output matrix is a fifth of the model.
+void Forward::project(std::span<SequencePart> parts, std::size_t min_rows) {
   const ModelConfig& c = model_.config();
-  normalise(n, model_.output_norm());
-  const std::size_t n_out = logits == LogitsOf::kAll ? n : 1;
-  logits_.resize(n_out * c.n_vocab);
+  output_row_.clear();
+  for (std::size_t p = 0; p < parts.size(); ++p) {
+    const std::size_t end = first_row_[p] + parts[p].tokens.size();
+    for (std::size_t i = end - parts[p].n_logits; i < end; ++i) output_row_.push_back(i);
+  }
+  const std::size_t n = output_row_.empty() ? 0 : std::max(output_row_.size(), min_rows);
+  for_rows(pool_, output_row_.size(), [&](std::size_t i) {
+    nn::rms_norm(row_of(x_, output_row_[i], c.n_embd), model_.output_norm(), c.rms_epsilon,
+                 row_of(h_, i, c.n_embd));
+  });
+  logits_.resize(n * c.n_vocab);
   const std::array<nn::Product, 1> output = {{{&model_.output(), logits_.data()}}};
-  nn::multiply(output, h_.data() + (n - n_out) * c.n_embd, n_out, pool_);
-  return logits_;
+  nn::multiply(output, h_.data(), n, pool_);
+  std::size_t done = 0;
+  for (std::size_t p = 0; p < parts.size(); ++p) {
+    SequencePart& part = parts[p];
+    part.logits = std::span(logits_).subspan(done * c.n_vocab, part.n_logits * c.n_vocab);
+    if (part.wants_variance) part.variance = std::span(variance_).subspan(first_row_[p], part.tokens.size());
+    done += part.n_logits;
+  }
 }
 
 }  // namespace miser

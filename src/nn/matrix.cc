@@ -11,9 +11,6 @@
 namespace miser::nn {
 namespace {
 
-// From so many rows of x on, unpacking to float and a GEMM beat the row kernels (measured, Xeon with
-// AVX-512).
-constexpr std::size_t kGemmInputs = 16;
 // Rows of a product that are unpacked at once: 64 x 1536 floats are 384 KiB, which leaves room in a 1 MiB L2.
 constexpr std::size_t kGemmRows = 64;
 // Row kernels: enough items for balance, each with enough tiles to make a stream that is worth prefetching.
@@ -129,7 +126,7 @@ void multiply(std::span<const Product> products, const float* x, std::size_t n, 
   if (products.empty() || n == 0) return;
   Inputs in{x, nullptr, n, products.front().w->cols()};
   assert(std::ranges::all_of(products, [&](const Product& p) { return p.w->cols() == in.cols; }));
-  if (n >= kGemmInputs) {
+  if (n >= kManyRows) {
     for_each_unit(products, kGemmRows, 1, pool,
                   [&](const Product& product, std::size_t strip) { multiply_strip(product, strip, in); });
     return;

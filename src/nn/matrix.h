@@ -44,9 +44,13 @@ struct Product {
   float* y;  ///< [n, w->rows()], dense
 };
 
-/// Computes all `products` of x [n, cols] in one parallel loop. Small n reads each weight once through the
-/// row kernels; large n unpacks tiles of rows to float and multiplies them with oneDNN. Float throughout.
-/// REQUIRES: all matrices have the same cols().
+/// From so many rows of x on, unpacking to float and a GEMM beat the row kernels (measured, Xeon with
+/// AVX-512), and a row of y depends neither on the other rows nor on their number.
+inline constexpr std::size_t kManyRows = 16;
+
+/// Computes all `products` of x [n, cols] in one parallel loop. Few rows read each weight once through the
+/// row kernels; kManyRows and more unpack tiles of rows to float and multiply them with oneDNN. Float
+/// throughout. REQUIRES: all matrices have the same cols().
 void multiply(std::span<const Product> products, const float* x, std::size_t n, ThreadPool& pool);
 
 }  // namespace miser::nn

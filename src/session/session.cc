@@ -37,36 +37,100 @@ Session::Session(const Model& model, nn::ThreadPool& pool, SessionOptions option
     : options_(std::move(options)),
       policy_(make_policy(options_, history_)),
       cache_(cache_config(model.config(), options_), centres(options_, *policy_)),
-      forward_(model, cache_, pool) {
+      pool_(pool),
+      attention_(cache_, pool),
+      attention_beside_(cache_, one_thread_),
+      forward_(model, pool) {
   if (options_.batch == 0) fail_usage("--batch-size: found 0, expected at least 1");
   if (options_.record) recorder_ = std::make_unique<policy::Recorder>(*policy_, model.config().n_layers);
-  forward_.track_attention_variance(wants_token_signals());
 }
+
+/// The next tokens of a sequence: [done, done + n) of what it is fed.
+struct Session::Chunk {
+  const Feed* feed;
+  std::size_t done = 0;
+  std::size_t n = 0;
+
+  std::size_t left() const { return feed->tokens.size() - done; }
+  /// Tokens at its end whose logits the caller wants.
+  std::size_t n_wanted() const {
+    const std::size_t first_wanted = feed->tokens.size() - feed->n_logits;
+    return std::min(n, done + n - std::min(done + n, first_wanted));
+  }
+};
 
 std::span<const float> Session::feed(std::span<const std::int32_t> tokens) {
   std::span<const float> logits;
-  feed_chunks(tokens, LogitsOf::kNone, [&](std::size_t, std::span<const float> chunk) { logits = chunk; });
-  return logits.last(forward_.n_vocab());
+  const Feed feed{this, tokens, 1, [&](std::size_t, std::span<const float> last) { logits = last; }};
+  feed_chunks({&feed, 1}, 1);
+  return logits;
 }
 
 void Session::feed_all(std::span<const std::int32_t> tokens, const OnLogits& on_logits) {
-  feed_chunks(tokens, LogitsOf::kAll, on_logits);
+  const Feed feed{this, tokens, tokens.size(), on_logits};
+  feed_chunks({&feed, 1}, 1);
 }
 
-void Session::feed_chunks(std::span<const std::int32_t> tokens, LogitsOf logits, const OnLogits& on_logits) {
-  if (tokens.size() > context() - size()) {
-    fail("{} tokens do not fit into the context of {} that holds {} already", tokens.size(), context(),
-         size());
+void Session::feed_together(std::span<const Feed> feeds) {
+  feed_chunks(feeds, nn::kManyRows);
+}
+
+void Session::feed_chunks(std::span<const Feed> feeds, std::size_t min_rows) {
+  std::vector<Chunk> waiting;
+  for (const Feed& feed : feeds) {
+    const Session& s = *feed.session;
+    if (feed.tokens.size() > s.context() - s.size()) {
+      fail("{} tokens do not fit into the context of {} that holds {} already", feed.tokens.size(),
+           s.context(), s.size());
+    }
+    if (!feed.tokens.empty()) waiting.push_back({&feed});
   }
-  for (std::size_t done = 0; done < tokens.size();) {
-    const std::size_t n = next_chunk(tokens.size() - done);
-    const bool last = done + n == tokens.size();
-    const LogitsOf wanted = wants_token_signals()               ? LogitsOf::kAll
-                            : logits == LogitsOf::kNone && last ? LogitsOf::kLast
-                                                                : logits;
-    on_logits(done, forward(tokens.subspan(done, n), wanted));
-    done += n;
+  while (!waiting.empty()) {
+    Session& first = *waiting.front().feed->session;
+    std::vector<SequencePart> parts = fill_pass(waiting, first.options_.batch);
+    // All passes in the activations of one session, so that the others need none.
+    feeds.front().session->forward_.run(parts, min_rows);
+    for (std::size_t i = 0; i < parts.size(); ++i) {
+      const Chunk& chunk = waiting[i];
+      chunk.feed->session->take_in(parts[i]);
+      const std::size_t n = chunk.n_wanted();
+      if (n == 0) continue;
+      const std::size_t n_vocab = first.forward_.n_vocab();
+      chunk.feed->on_logits(chunk.done + chunk.n - n, parts[i].logits.last(n * n_vocab));
+    }
+    for (std::size_t i = 0; i < parts.size(); ++i) waiting[i].done += waiting[i].n;
+    std::erase_if(waiting, [](const Chunk& chunk) { return chunk.left() == 0; });
   }
+}
+
+/// Parts of the first of those that wait. Chunks are those that a sequence would have alone: where it is cut
+/// decides what its cache allocates.
+std::vector<SequencePart> Session::fill_pass(std::span<Chunk> waiting, std::size_t batch) {
+  std::size_t n_parts = 0;
+  std::size_t n_rows = 0;
+  for (; n_parts < waiting.size(); ++n_parts) {
+    Chunk& chunk = waiting[n_parts];
+    chunk.n = chunk.feed->session->next_chunk(chunk.left());
+    n_rows += chunk.n;
+    if (n_parts > 0 && n_rows > batch) break;
+  }
+  std::vector<SequencePart> parts;
+  for (const Chunk& chunk : waiting.first(n_parts)) {
+    parts.push_back(chunk.feed->session->part(chunk));
+    if (n_parts == 1) parts.back().attention = &chunk.feed->session->attention_;
+  }
+  return parts;
+}
+
+SequencePart Session::part(const Chunk& chunk) {
+  SequencePart part;
+  part.tokens = chunk.feed->tokens.subspan(chunk.done, chunk.n);
+  part.cache = &cache_;
+  part.attention = &attention_beside_;
+  part.chooser = recorder_ ? static_cast<kv::WidthChooser*>(recorder_.get()) : policy_.get();
+  part.n_logits = wants_token_signals() ? chunk.n : chunk.n_wanted();
+  part.wants_variance = wants_token_signals();
+  return part;
 }
 
 std::size_t Session::next_chunk(std::size_t remaining) const {
@@ -78,17 +142,19 @@ std::size_t Session::next_chunk(std::size_t remaining) const {
   return std::min(limit, remaining);
 }
 
-std::span<const float> Session::forward(std::span<const std::int32_t> chunk, LogitsOf logits) {
-  kv::WidthChooser& chooser = recorder_ ? static_cast<kv::WidthChooser&>(*recorder_) : *policy_;
-  const auto result = forward_.run(chunk, chooser, logits);
-  tokens_.insert(tokens_.end(), chunk.begin(), chunk.end());
-  if (!wants_token_signals()) return result;
-  for (std::size_t i = 0; i < chunk.size(); ++i) {
-    const auto of_token = policy::logit_signals(result.subspan(i * forward_.n_vocab(), forward_.n_vocab()));
-    history_.push_back({chunk[i], of_token.entropy, rarity_.observe(chunk[i]),
-                        forward_.attention_variance()[i], of_token.confidence});
+/// Keeps what a pass has shown of its tokens.
+void Session::take_in(const SequencePart& part) {
+  tokens_.insert(tokens_.end(), part.tokens.begin(), part.tokens.end());
+  if (!wants_token_signals()) return;
+  const std::size_t n_vocab = forward_.n_vocab();
+  std::vector<policy::LogitSignals> signals(part.tokens.size());
+  pool_.parallel_for(signals.size(), [&](std::size_t i, int) {
+    signals[i] = policy::logit_signals(part.logits.subspan(i * n_vocab, n_vocab));
+  });
+  for (std::size_t i = 0; i < signals.size(); ++i) {
+    history_.push_back({part.tokens[i], signals[i].entropy, rarity_.observe(part.tokens[i]), part.variance[i],
+                        signals[i].confidence});
   }
-  return result;
 }
 
 void Session::clear() {

@@ -46,6 +46,20 @@ class Session {
   /// The same, with logits of every token handed out in order, chunk by chunk: on_logits(first index in
   /// `tokens`, logits [n, n_vocab]).
   void feed_all(std::span<const std::int32_t> tokens, const OnLogits& on_logits);
+
+  /// What one of several sessions is fed.
+  struct Feed {
+    Session* session;
+    std::span<const std::int32_t> tokens;
+    std::size_t n_logits = 0;  ///< logits are wanted of so many of the last tokens
+    OnLogits on_logits{};      ///< gets them as in feed_all; not called when none are wanted
+  };
+  /// Feeds several sessions in common passes of at most the first one's batch, which cost less than one after
+  /// the other. What a session computes does not depend on its company, but differs by float rounding from
+  /// what feed() makes of fewer than nn::kManyRows tokens.
+  /// Throws Error when tokens do not fit into a context. REQUIRES: different sessions of one model and pool.
+  static void feed_together(std::span<const Feed> feeds);
+
   /// Forgets everything.
   void clear();
   /// Becomes a copy of what `other` was fed, to go on from a shared beginning. REQUIRES: the same model and
@@ -63,10 +77,14 @@ class Session {
   const policy::SignalHistory& signals() const { return history_; }
 
  private:
+  struct Chunk;
+
   bool wants_token_signals() const { return options_.record || policy_->wants_token_signals(); }
-  void feed_chunks(std::span<const std::int32_t> tokens, LogitsOf logits, const OnLogits& on_logits);
+  static void feed_chunks(std::span<const Feed> feeds, std::size_t min_rows);
+  static std::vector<SequencePart> fill_pass(std::span<Chunk> waiting, std::size_t batch);
   std::size_t next_chunk(std::size_t remaining) const;
-  std::span<const float> forward(std::span<const std::int32_t> chunk, LogitsOf logits);
+  SequencePart part(const Chunk& chunk);
+  void take_in(const SequencePart& part);
 
   SessionOptions options_;
   policy::SignalHistory history_;
@@ -74,6 +92,10 @@ class Session {
   std::unique_ptr<policy::Policy> policy_;
   kv::Cache cache_;
   std::unique_ptr<policy::Recorder> recorder_;
+  nn::ThreadPool& pool_;
+  nn::ThreadPool one_thread_{1};
+  kv::Attention attention_;         ///< in passes of this sequence alone: threads share its heads
+  kv::Attention attention_beside_;  ///< in passes with others: threads share the sequences
   Forward forward_;
   std::vector<std::int32_t> tokens_;
 };
