@@ -2,7 +2,6 @@
 #include <span>
 #include <stdexcept>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "eval/kl_run.h"
@@ -21,8 +20,8 @@ inline test::TinyModel tiny(const std::string& name) {
 struct Bench {
   explicit Bench(const std::string& name) : fixture(tiny(name)), model(Model::load(fixture.path)) {}
 
-  KlRun run(std::vector<std::string> kv, std::size_t skip, const LogitsFile* reference = nullptr) {
-    return {model, pool, {std::move(kv), {}, skip, reference}};
+  KlRun run(const std::vector<std::string>& kv, std::size_t skip, const LogitsFile* reference = nullptr) {
+    return {model, pool, {kl_arms(kv, {}), skip, reference}};
   }
   std::span<const std::int32_t> context(std::size_t i, std::size_t length) const {
     return std::span(fixture.tokens).subspan(i * length, length);

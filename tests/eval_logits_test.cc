@@ -156,8 +156,9 @@ TEST_F(Logits, PoliciesComparedWithASavedReferenceHaveTheKlOfItsLogits) {
   const LogitsFile file(path_);
   const std::vector<std::string> kv = {"f16", "q2"};
   const auto go_on = [] { return true; };
-  const auto direct = KlRun(model, pool, {kv, {}, kLength / 2, nullptr}).run(0, 0, tokens, go_on);
-  const auto saved = KlRun(model, pool, {kv, {}, kLength / 2, &file}).run(0, 0, file.tokens(0), go_on);
+  const auto direct = KlRun(model, pool, {kl_arms(kv, {}), kLength / 2, nullptr}).run(0, 0, tokens, go_on);
+  const auto saved =
+      KlRun(model, pool, {kl_arms(kv, {}), kLength / 2, &file}).run(0, 0, file.tokens(0), go_on);
   ASSERT_EQ(saved->arms[1].kl.size(), direct->arms[1].kl.size());
   for (std::size_t i = 0; i < direct->arms[1].kl.size(); ++i) {
     // A log-probability is off by half a step of 16 / 65535 nats at most.

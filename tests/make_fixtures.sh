@@ -7,7 +7,7 @@ out=$(mkdir -p "$1" && cd "$1" && pwd)
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 venv=$PWD/build/venv
 requirements=(numpy==1.26.4 gguf==0.19.0)
-declare -A generators=([quants]=tests/make_quant_vectors.py [codec]=tests/reference/codec_reference.py [tiny]=tests/make_tiny_models.py)
+declare -A generators=([quants]=tests/make_quant_vectors.py [codec]=tests/reference/codec_reference.py [tiny]=tests/make_tiny_models.py [fisher]=tests/make_fisher.py)
 
 exec 9<"$out"
 flock 9  # presets share the directory

@@ -69,6 +69,10 @@ TEST(SignalSet, SharesTheMeanOfTheLayerAmongItsHeads) {
   EXPECT_THAT(layer, testing::ElementsAre(FloatEq(first), FloatEq(second)));
 }
 
+TEST(SignalSet, SumsTheSquaresOfThePairsOfAKey) {
+  EXPECT_THAT(compute({"k_pairs"}), testing::ElementsAre(25, 0, 1, 4));
+}
+
 TEST(SignalSet, PutsColumnsInTheOrderOfTheNames) {
   using testing::FloatEq;
   const SignalSet set({"v", "position", "received_heads", "k_norm2", "k"}, 2, 2);

@@ -9,5 +9,6 @@ void add_tokenize(CLI::App& app);
 void add_inspect(CLI::App& app);
 void add_bench(CLI::App& app);
 void add_eval(CLI::App& app);
+void add_train(CLI::App& app);
 
 }  // namespace miser::cli

@@ -9,6 +9,7 @@ void add_eval(CLI::App& app) {
   command->require_subcommand(1);
   add_eval_kl(*command);
   add_eval_tasks(*command);
+  add_eval_frontier(*command);
   add_eval_merge(*command);
 }
 

@@ -99,7 +99,7 @@ void measure(const Options& o, EvalEngine& engine, const Input& input, std::size
   if (!o.resume.empty()) writer.emplace(o.resume, state);
   const auto contexts = to_do(o.shard, input.contexts.size(), state);
   eval::KlRun run(engine.model, engine.pool,
-                  {o.kv, o.session, skip, input.reference ? &*input.reference : nullptr});
+                  {eval::kl_arms(o.kv, o.session), skip, input.reference ? &*input.reference : nullptr});
   const std::size_t steps = run.steps(o.context);
   std::size_t step = state.records.size() * steps;
   eval::Progress progress("eval kl", (state.records.size() + contexts.size()) * steps, step);

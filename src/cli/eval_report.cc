@@ -79,6 +79,14 @@ std::string typed_command(const CLI::App& command) {
   return line;
 }
 
+std::vector<report::Fact> run_facts(int threads) {
+  const eval::Machine machine = eval::this_machine();
+  return {{"Machine", fmt::format("{} ({}), {} of memory; {} thread{} used", machine.cpu, machine.simd,
+                                  memory_size(), threads, threads == 1 ? "" : "s")},
+          {"Miser", fmt::format("{}, {} build", machine.version, machine.build_type)},
+          {"Date", fmt::format("{:%Y-%m-%d %H:%M} UTC", fmt::gmtime(std::time(nullptr)))}};
+}
+
 KlReport::KlReport(const ReportOptions& options, const CLI::App& command)
     : file_(options.path),
       text_(options.text.empty() ? std::string(report::sample_text()) : eval::read_text(options.text)) {
@@ -97,12 +105,7 @@ void KlReport::read_text(const EvalOptions& options, EvalEngine& engine) {
 
 void KlReport::write(const nlohmann::json& result, const EvalOptions& options) {
   report::add_kl(result, data_);
-  const eval::Machine machine = eval::this_machine();
-  data_.facts.push_back(
-      {"Machine", fmt::format("{} ({}), {} of memory; {} thread{} used", machine.cpu, machine.simd,
-                              memory_size(), options.threads, options.threads == 1 ? "" : "s")});
-  data_.facts.push_back({"Miser", fmt::format("{}, {} build", machine.version, machine.build_type)});
-  data_.facts.push_back({"Date", fmt::format("{:%Y-%m-%d %H:%M} UTC", fmt::gmtime(std::time(nullptr)))});
+  for (report::Fact& fact : run_facts(options.threads)) data_.facts.push_back(std::move(fact));
   report::write_report(file_, data_);
 }
 

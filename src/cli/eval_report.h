@@ -2,6 +2,7 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <vector>
 
 #include "base/output_file.h"
 #include "cli/eval_options.h"
@@ -20,6 +21,9 @@ void add_report_options(CLI::App& command, ReportOptions& options);
 
 /// The command line as typed, quoted for a shell, from the options that `command` was given.
 std::string typed_command(const CLI::App& command);
+
+/// What ran it, when: machine, version, date.
+std::vector<report::Fact> run_facts(int threads);
 
 /// A report in the making: its files are opened and read before the work, so that a bad one is known early.
 class KlReport {

@@ -27,6 +27,7 @@ int run(int argc, char** argv) {
   miser::cli::add_inspect(app);
   miser::cli::add_bench(app);
   miser::cli::add_eval(app);
+  miser::cli::add_train(app);
   auto arguments = miser::cli::expand_short_names(app, argc, argv);
   std::reverse(arguments.begin(), arguments.end());  // CLI11 takes them from the back
   try {

@@ -9,8 +9,8 @@
 namespace miser::eval {
 namespace {
 
-/// Tokens that all policies process in turn. Larger chunks make products a little faster and need more memory
-/// for logits: 128 x 49,152 floats are 25 MB a policy.
+/// Tokens that all arms process in turn. Larger chunks make products a little faster and need more memory
+/// for logits: 128 x 49,152 floats are 25 MB an arm.
 constexpr std::size_t kChunk = 128;
 
 /// First position after the chunk that starts at `begin`: no chunk is partly scored.
@@ -30,19 +30,25 @@ struct KlRun::Place {
   std::size_t n_scored;  ///< of the chunk: all or none, but for the context's last token
 };
 
+std::vector<SessionOptions> kl_arms(const std::vector<std::string>& kv, const SessionOptions& session) {
+  std::vector<SessionOptions> arms(kv.size(), session);
+  for (std::size_t i = 0; i < kv.size(); ++i) arms[i].kv = kv[i];
+  return arms;
+}
+
+std::size_t kl_steps(std::size_t length, std::size_t skip, std::size_t n_arms) {
+  std::size_t n = 0;
+  for (std::size_t begin = 0; begin < length; begin = chunk_end(begin, skip, length)) ++n;
+  return n * n_arms;
+}
+
 KlRun::KlRun(const Model& model, nn::ThreadPool& pool, KlOptions options)
     : model_(model), pool_(pool), options_(std::move(options)), n_vocab_(model.config().n_vocab) {
-  assert(!options_.kv.empty() && options_.kv[0] == "f16");
+  assert(!options_.arms.empty() && options_.arms[0].kv == "f16");
   weights_.resize(kChunk * n_vocab_);
   rows_.resize(kChunk);
   scratch_.resize(static_cast<std::size_t>(pool.size()) * n_vocab_);
   if (options_.reference != nullptr) stored_.resize(kChunk * n_vocab_);
-}
-
-std::size_t KlRun::steps(std::size_t length) const {
-  std::size_t n = 0;
-  for (std::size_t begin = 0; begin < length; begin = chunk_end(begin, options_.skip, length)) ++n;
-  return n * options_.kv.size();
 }
 
 std::optional<ContextRecord> KlRun::run(std::size_t context, std::size_t source,
@@ -51,13 +57,11 @@ std::optional<ContextRecord> KlRun::run(std::size_t context, std::size_t source,
   ContextRecord record;
   record.context = context;
   record.ids.assign(tokens.begin() + static_cast<std::ptrdiff_t>(options_.skip) + 1, tokens.end());
-  record.arms.resize(options_.kv.size());
-  SessionOptions session = options_.session;
-  session.context = tokens.size();
-  session.batch = kChunk;
+  record.arms.resize(options_.arms.size());
   sessions_.clear();  // new ones, so that bytes do not depend on contexts before
-  for (const std::string& kv : options_.kv) {
-    session.kv = kv;
+  for (SessionOptions session : options_.arms) {
+    session.context = tokens.size();
+    session.batch = kChunk;
     sessions_.push_back(std::make_unique<Session>(model_, pool_, session));
   }
   for (std::size_t begin = 0; begin < tokens.size();) {

@@ -17,25 +17,32 @@
 namespace miser::eval {
 
 struct KlOptions {
-  std::vector<std::string> kv;  ///< policies; the first is f16
-  SessionOptions session;       ///< window, block, scales, centres; kv, context and batch are set by the run
-  std::size_t skip = 0;         ///< positions of each context that are not scored
+  std::vector<SessionOptions> arms;       ///< the first is f16; context and batch are set by the run
+  std::size_t skip = 0;                   ///< positions of each context that are not scored
   const LogitsFile* reference = nullptr;  ///< null: f16 is the reference
 };
 
-/// Runs contexts through several policies in lockstep, a chunk at a time, so that the reference's logits are
-/// computed once, compared with every policy's and forgotten: memory does not grow with the text. The chunks
+/// One arm for each policy of `kv`, all with the other options of `session`.
+std::vector<SessionOptions> kl_arms(const std::vector<std::string>& kv, const SessionOptions& session);
+
+/// Chunks in which `n_arms` arms read a context of `length`: what KlRun counts as steps.
+std::size_t kl_steps(std::size_t length, std::size_t skip, std::size_t n_arms);
+
+/// Runs contexts through several arms in lockstep, a chunk at a time, so that the reference's logits are
+/// computed once, compared with every arm's and forgotten: memory does not grow with the text. The chunks
 /// go through the real cache, whose rule of positions makes them equal to decoding token by token.
 class KlRun {
  public:
   /// `model`, `pool` and what `options` points to outlive it.
   KlRun(const Model& model, nn::ThreadPool& pool, KlOptions options);
 
-  /// Called after each chunk of each policy; false stops the run.
+  /// Called after each chunk of each arm; false stops the run.
   using OnStep = std::function<bool()>;
 
   /// Calls of OnStep in a context of `length` tokens.
-  std::size_t steps(std::size_t length) const;
+  std::size_t steps(std::size_t length) const {
+    return kl_steps(length, options_.skip, options_.arms.size());
+  }
 
   /// Scores positions skip to tokens.size() - 2, each by the token that follows. `context` numbers the
   /// record, `source` finds the context in the file of reference logits. Empty when on_step stopped it.
@@ -55,7 +62,7 @@ class KlRun {
   nn::ThreadPool& pool_;
   KlOptions options_;
   std::size_t n_vocab_;
-  std::vector<std::unique_ptr<Session>> sessions_;  ///< one a policy, of the running context
+  std::vector<std::unique_ptr<Session>> sessions_;  ///< one an arm, of the running context
   std::vector<float> stored_;                       ///< reference from a file [chunk, n_vocab]
   std::vector<float> weights_;                      ///< [chunk, n_vocab]
   std::vector<ReferenceRow> rows_;                  ///< [chunk]

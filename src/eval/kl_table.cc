@@ -3,27 +3,13 @@
 #include <algorithm>
 
 #include "eval/kl_result.h"
+#include "eval/text_table.h"
 
 namespace miser::eval {
 namespace {
 
 using nlohmann::json;
 using Row = std::vector<std::string>;
-
-/// Columns as wide as their longest cell, the first to the left, the others to the right.
-std::string align(const std::vector<Row>& rows) {
-  std::vector<std::size_t> widths(rows[0].size());
-  for (const Row& row : rows) {
-    for (std::size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
-  }
-  std::string out;
-  for (const Row& row : rows) {
-    std::string line = fmt::format("{:<{}}", row[0], widths[0]);
-    for (std::size_t i = 1; i < row.size(); ++i) line += fmt::format("  {:>{}}", row[i], widths[i]);
-    out += line + "\n";
-  }
-  return out;
-}
 
 double number(const json& row, const char* key) {
   return row.at(key).get<double>();

@@ -85,6 +85,20 @@ Interval bootstrap_exp_mean(std::span<const double> sums, std::span<const double
   return {std::exp(of_mean.low), std::exp(of_mean.high)};
 }
 
+Interval bootstrap(std::size_t n, const std::function<double(std::span<const std::size_t>)>& statistic,
+                   const BootstrapOptions& options) {
+  assert(n > 0);
+  std::mt19937_64 random(options.seed);
+  std::vector<std::size_t> draw(n);
+  std::vector<double> values(options.resamples);
+  for (double& value : values) {
+    for (std::size_t& document : draw) document = random() % n;
+    value = statistic(draw);
+  }
+  const double tail = (1 - options.level) / 2;
+  return {quantile(values, tail), quantile(values, 1 - tail)};
+}
+
 Interval binomial_interval(std::size_t successes, std::size_t n, double level) {
   assert(successes <= n && n > 0);
   const auto k = static_cast<double>(successes);

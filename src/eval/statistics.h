@@ -1,6 +1,7 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -27,6 +28,11 @@ Interval bootstrap_mean(std::span<const double> sums, std::span<const double> we
 /// differences.
 Interval bootstrap_exp_mean(std::span<const double> sums, std::span<const double> weights,
                             const BootstrapOptions& options = {});
+
+/// The same for any statistic of a draw: statistic(indices of `n` documents drawn with replacement from `n`).
+/// The same draws as above. REQUIRES: n > 0.
+Interval bootstrap(std::size_t n, const std::function<double(std::span<const std::size_t>)>& statistic,
+                   const BootstrapOptions& options = {});
 
 /// Exact binomial interval (Clopper & Pearson 1934) of a share. REQUIRES: successes <= n, n > 0.
 Interval binomial_interval(std::size_t successes, std::size_t n, double level = 0.95);

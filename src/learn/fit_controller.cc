@@ -74,7 +74,7 @@ auto at(std::vector<float>& values, std::size_t index) {
 
 std::vector<std::string> default_signals() {
   return {"received",       "received_sq",    "received_max",   "k_norm2", "v_norm2", "position",
-          "received_layer", "received_below", "received_heads", "k",       "v"};
+          "received_layer", "received_below", "received_heads", "k",       "k_pairs", "v"};
 }
 
 ControllerFit fit_controller(const TraceSource& traces, const Centres& centres, const Sensitivities& truth,

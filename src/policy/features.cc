@@ -61,7 +61,7 @@ using Put = float* (*)(const Token& token, std::size_t head, float* out);
 
 struct Signal {
   std::string_view name;
-  enum class Columns : std::uint8_t { kOne, kGroup, kHeadDim } columns;
+  enum class Columns : std::uint8_t { kOne, kGroup, kHeadDim, kPairs } columns;
   Put put;
 };
 
@@ -98,6 +98,11 @@ float position_of(const Token& t, std::size_t) {
 float* put_k(const Token& t, std::size_t head, float* out) {
   return put_vector(t.vector(t.source.k, head), out);
 }
+float* put_k_pairs(const Token& t, std::size_t head, float* out) {
+  const auto k = t.vector(t.source.k, head);
+  for (std::size_t i = 0; i + 1 < k.size(); i += 2) *out++ = k[i] * k[i] + k[i + 1] * k[i + 1];
+  return out;
+}
 float* put_v(const Token& t, std::size_t head, float* out) {
   return put_vector(t.vector(t.source.v, head), out);
 }
@@ -114,6 +119,7 @@ constexpr Signal kSignals[] = {
     {"v_norm2", Columns::kOne, put_one<v_norm2_of>},
     {"position", Columns::kOne, put_one<position_of>},
     {"k", Columns::kHeadDim, put_k},
+    {"k_pairs", Columns::kPairs, put_k_pairs},
     {"v", Columns::kHeadDim, put_v},
 };
 
@@ -141,7 +147,10 @@ SignalSet::SignalSet(std::vector<std::string> names, std::size_t group, std::siz
     const Signal* signal = find_signal(name);
     if (signal == nullptr) fail("unknown signal '{}', expected one of {}", name, signal_names());
     const auto columns = signal->columns;
-    columns_ += columns == Columns::kOne ? 1 : columns == Columns::kGroup ? group : head_dim;
+    columns_ += columns == Columns::kOne     ? 1
+                : columns == Columns::kGroup ? group
+                : columns == Columns::kPairs ? head_dim / 2
+                                             : head_dim;
   }
 }
 
@@ -154,7 +163,7 @@ bool SignalSet::wants_received() const {
 }
 
 bool SignalSet::wants_vectors() const {
-  return wants("k") || wants("v") || wants("k_norm2") || wants("v_norm2");
+  return wants("k") || wants("k_pairs") || wants("v") || wants("k_norm2") || wants("v_norm2");
 }
 
 void SignalSet::compute(const SignalSource& source, std::span<float> out) const {

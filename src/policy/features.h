@@ -35,6 +35,8 @@ std::string signal_names();
 ///   k_norm2 v_norm2                     ln |x - centre|^2
 ///   position                            ln(position + 1)
 ///   k v                                 the centred vectors themselves [head_dim]
+///   k_pairs                             energies of the pairs that RoPE turns, k[2i]^2 + k[2i+1]^2
+///                                       [head_dim / 2]: a direction, whatever the position
 class SignalSet {
  public:
   /// Throws Error that names an unknown signal.

@@ -50,7 +50,7 @@ function drawPolicies(data) {
     withInterval(short(p.kl_mean), p.kl_interval, short), short(p.kl_median), short(p.kl_p99),
     withInterval(percent(p.top1), p.top1_interval, percent), short(p.perplexity, 4),
     withInterval(p.ratio.toFixed(4), p.ratio_interval, (v) => v.toFixed(4)), percent(p.compressed),
-    copyButton(`miser run --kv ${p.kv} -p "Once upon a time"`)]);
+    p.runs ? copyButton(`miser run --kv ${p.kv} -p "Once upon a time"`) : "–"]);
   byId("policies").replaceChildren(table("All policies; small print: 95 % intervals", head, rows));
 }
 

@@ -15,7 +15,7 @@ using nlohmann::json;
 
 std::optional<Range> interval(const json& row, const char* key) {
   const json& all = row.at("ci95");
-  if (all.is_null()) return std::nullopt;
+  if (all.is_null() || all.at(key).is_null()) return std::nullopt;
   return Range{all.at(key).at(0).get<double>(), all.at(key).at(1).get<double>()};
 }
 
@@ -37,6 +37,25 @@ PolicyResult policy(const json& row) {
   for (const json& bucket : row.at("positions"))
     result.positions.push_back(
         {bucket.at("from"), bucket.at("to"), bucket.at("kl_mean"), bucket.at("perplexity")});
+  return result;
+}
+
+/// A row of a frontier.
+PolicyResult arm(const json& row) {
+  PolicyResult result;
+  result.kv = row.at("arm");
+  const std::string kind = row.at("kind");
+  result.runs = kind != "shuffled" && kind != "inverted" && kind != "oracle" && kind != "fixed-ls";
+  result.bits_per_element = row.at("bits_per_element");
+  result.bytes = row.at("bytes");
+  result.kl_mean = row.at("kl_mean");
+  result.kl_median = row.at("kl_median");
+  result.kl_p99 = row.at("kl_p99");
+  result.top1 = row.at("top1");
+  result.perplexity = row.at("perplexity");
+  result.perplexity_ratio = row.at("perplexity_ratio");
+  result.compressed_share = row.at("compressed_share");
+  result.kl_interval = interval(row, "kl_mean");
   return result;
 }
 
@@ -111,6 +130,27 @@ void add_kl(const json& result, ReportData& data) {
                            result.at("contexts").get<std::size_t>(), result.at("context").get<std::size_t>(),
                            result.at("text").get<std::string>())});
   data.facts.push_back({"Cache", cache_rules(result)});
+}
+
+void add_frontier(const json& result, ReportData& data) {
+  const json& table = result.at("tables").back();
+  data.title = result.at("model").at("name").get<std::string>() + ": frontier";
+  data.summary = fmt::format(
+      "{} contexts of {} tokens of {}, from position {} on. Bits count the whole cache; all arms have the "
+      "same "
+      "exact tokens and centres. KL and top-1 compare with the exact f16 cache of the same engine.",
+      table.at("contexts").get<std::size_t>(), result.at("context").get<std::size_t>(),
+      table.at("text").get<std::string>(), result.at("skip").get<std::size_t>());
+  for (const json& row : table.at("rows")) {
+    if (row.at("kind") != "best fixed") data.policies.push_back(arm(row));
+  }
+  data.facts.push_back({"Model", with_hash(result.at("model"))});
+  const json& plan = result.at("plan");
+  data.facts.push_back(
+      {"Plan", plan.contains("hash") ? with_hash(plan) : plan.at("name").get<std::string>()});
+  data.facts.push_back({"Cache", fmt::format("the newest {} tokens exact, packed in blocks of {}",
+                                             result.at("kv_window").get<std::size_t>(),
+                                             result.at("kv_block").get<std::size_t>())});
 }
 
 void add_bench(const std::string& path, ReportData& data) {

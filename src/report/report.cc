@@ -36,6 +36,7 @@ json to_json(const PolicyResult& policy) {
   }
   return {{"kv", policy.kv},
           {"fixed", is_fixed(policy.kv)},
+          {"runs", policy.runs},
           {"bits", policy.bits_per_element},
           {"bytes", policy.bytes},
           {"kl_mean", policy.kl_mean},

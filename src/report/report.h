@@ -29,6 +29,7 @@ struct PositionBucket {
 /// What one policy costs and loses.
 struct PolicyResult {
   std::string kv;
+  bool runs = true;  ///< whether `miser run --kv` takes it
   double bits_per_element = 0;
   double bytes = 0;    ///< of the cache after a context, mean
   double kl_mean = 0;  ///< KL from f16, nats; also the next three

@@ -1,0 +1,181 @@
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <array>
+#include <charconv>
+#include <chrono>
+#include <filesystem>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "base/error.h"
+#include "base/output_file.h"
+#include "cli/commands.h"
+#include "cli/eval_options.h"
+#include "cli/run_interrupt.h"
+#include "cli/run_output.h"
+#include "cli/shared_options.h"
+#include "cli/train_options.h"
+#include "eval/kl_contexts.h"
+#include "eval/progress.h"
+#include "learn/fit_score.h"
+#include "learn/train_folder.h"
+#include "policy/features.h"
+#include "policy/plan_file.h"
+#include "session/plans.h"
+
+namespace miser::cli {
+namespace {
+
+constexpr std::array kScoredBits = {1.75, 2.25, 2.75, 3.25, 4.25};
+
+/// Throws Error now where the plan could not be written at the end of the long work.
+void require_writable(const std::string& path) {
+  const OutputFile probe(path);
+}
+
+void check_options(const TrainOptions& o, const ModelConfig& model) {
+  if (o.context > model.context)
+    fail_usage("--context is {}, but the model has a context of {}", o.context, model.context);
+  try {
+    policy::SignalSet(o.fit.linear.signals, model.n_heads / model.n_kv_heads, model.head_dim);
+  } catch (const Error& e) {
+    fail_usage("--signals: {}", e.what());
+  }
+}
+
+std::uint64_t hash_of(std::span<const std::int32_t> tokens) {
+  const std::string hex = fingerprint(std::as_bytes(tokens));
+  std::uint64_t hash = 0;
+  std::from_chars(hex.data(), hex.data() + hex.size(), hash, 16);
+  return hash;
+}
+
+/// What makes the trace of one context what it is.
+std::vector<nlohmann::json> sources_of(const TrainOptions& o, const policy::PlanModel& model,
+                                       const eval::Contexts& contexts) {
+  std::vector<nlohmann::json> sources;
+  for (std::size_t i = 0; i < contexts.size(); ++i) {
+    sources.push_back({{"model", fmt::format("{:016x}", model.fingerprint)},
+                       {"context", o.context},
+                       {"samples", o.trace.n_samples},
+                       {"window", o.trace.window},
+                       {"block", o.trace.block},
+                       {"seed", o.trace.seed + i},
+                       {"text", fingerprint(std::as_bytes(contexts.at(i)))}});
+  }
+  return sources;
+}
+
+/// One set of contexts, and their traces in the work folder.
+struct Set {
+  Set(const TrainOptions& o, const policy::PlanModel& model, const Tokenizer& tokenizer, const char* name,
+      const std::vector<std::string>& text, std::size_t n)
+      : contexts(eval::read_contexts(text, tokenizer, o.context, n)),
+        folder(o.work, name, sources_of(o, model, contexts)) {}
+
+  eval::Contexts contexts;
+  learn::TraceFolder folder;
+};
+
+/// Traces what is missing; false when the user interrupts.
+bool trace(const TrainOptions& o, const Model& model, nn::ThreadPool& pool, const Set& set) {
+  const auto missing = set.folder.missing();
+  std::size_t done = set.folder.size() - missing.size();
+  if (done > 0) note(fmt::format("{} of {} contexts are traced already\n", done, set.folder.size()));
+  eval::Progress progress("tracing", set.folder.size(), done);
+  for (const std::size_t i : missing) {
+    learn::TraceOptions options = o.trace;
+    options.seed += i;
+    set.folder.write(i, learn::trace_context(model, pool, set.contexts.at(i), options));
+    progress.update(++done);
+    if (Interrupt::flag()) return false;
+  }
+  return true;
+}
+
+policy::Plan fit(const TrainOptions& o, nn::ThreadPool& pool, const Set& set) {
+  constexpr std::size_t kSteps = 1000;
+  eval::Progress progress("fitting", kSteps);
+  return learn::fit_plan(set.folder.traces(), o.fit, pool, [&](double share) {
+    progress.update(static_cast<std::size_t>(share * static_cast<double>(kSteps)));
+  });
+}
+
+nlohmann::ordered_json score_json(const learn::Score& score) {
+  nlohmann::ordered_json json = {{"bits", score.budgets}, {"fixed_cost", score.fixed_cost}};
+  for (const auto& arm : score.arms) json[arm.name] = arm.relative_cost;
+  if (!score.correlation.empty()) json["correlation_within_heads"] = score.correlation;
+  return json;
+}
+
+std::string score_table(const learn::Score& score) {
+  std::string table =
+      "\nexpected cost on held-out text, relative to fixed pairs of widths at the same bytes\n";
+  table += fmt::format("{:>10}", "bits");
+  for (const double bits : score.budgets) table += fmt::format("{:>9.2f}", bits);
+  for (const auto& arm : score.arms) {
+    table += fmt::format("\n{:>10}", arm.name);
+    for (const double cost : arm.relative_cost) table += fmt::format("{:>9.4f}", cost);
+  }
+  if (!score.correlation.empty())
+    table += fmt::format("\ncorrelation of ln s within heads: K {:.3f}, V {:.3f}", score.correlation[0],
+                         score.correlation[1]);
+  return table + "\n";
+}
+
+void train(TrainOptions o) {
+  require_standard_output();
+  resolve(o);
+  require_writable(o.output);
+  const Model model = Model::load(o.model);
+  const Tokenizer tokenizer(model.file());
+  check_vocabulary(model, tokenizer);
+  check_options(o, model.config());
+  nn::ThreadPool pool(o.threads);
+  const policy::PlanModel identity = plan_model(model);
+  const Set training(o, identity, tokenizer, "train", o.text, o.contexts);
+  std::optional<Set> test;
+  if (!o.test.empty()) test.emplace(o, identity, tokenizer, "test", o.test, o.test_contexts);
+  note(fmt::format("{} contexts of {} tokens, {} used\n", training.contexts.available, o.context,
+                   training.contexts.size()));
+  {
+    const Interrupt interrupt;
+    if (!trace(o, model, pool, training) || (test && !trace(o, model, pool, *test))) {
+      note(fmt::format("stopped; the same command goes on with the traces in {}\n", o.work));
+      Interrupt::exit_by_signal();
+    }
+  }
+  policy::Plan plan = fit(o, pool, training);
+  plan.model = identity;
+  plan.text_hash = hash_of(training.contexts.tokens);
+  policy::write_plan(plan, o.output);
+  nlohmann::ordered_json result = {{"plan", o.output},
+                                   {"controller", o.controller_flag},
+                                   {"contexts", training.contexts.size()},
+                                   {"context", o.context},
+                                   {"samples", o.trace.n_samples},
+                                   {"text_hash", fmt::format("{:016x}", plan.text_hash)}};
+  std::string table = fmt::format("{}: {} controller from {} contexts of {} tokens\n", o.output,
+                                  o.controller_flag, training.contexts.size(), o.context);
+  if (test) {
+    const auto score = learn::score_plan(plan, test->folder.traces(), kScoredBits, pool);
+    result["score"] = score_json(score);
+    table += score_table(score);
+  }
+  if (!o.keep_work) std::filesystem::remove_all(o.work);
+  write_output(o.json ? result.dump() + "\n" : table);
+}
+
+}  // namespace
+
+void add_train(CLI::App& app) {
+  CLI::App* const command = app.add_subcommand(
+      "train", "Learn from text how to spend the bits of a model's cache; writes a plan file");
+  const auto o = std::make_shared<TrainOptions>();
+  add_train_options(*command, *o);
+  command->callback([o] { train(*o); });
+}
+
+}  // namespace miser::cli

@@ -1,0 +1,45 @@
+#pragma once
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <span>
+#include <vector>
+
+#include "model/model.h"
+#include "nn/thread_pool.h"
+
+namespace miser::learn {
+
+/// Row `i` of a dense matrix of `cols` columns.
+inline std::span<float> row_of(std::vector<float>& matrix, std::size_t i, std::size_t cols) {
+  return std::span(matrix).subspan(i * cols, cols);
+}
+inline std::span<const float> row_of(const std::vector<float>& matrix, std::size_t i, std::size_t cols) {
+  return std::span(matrix).subspan(i * cols, cols);
+}
+
+/// Calls body(i) for all i < n, some rows at a time.
+template <typename Body>
+void for_rows(nn::ThreadPool& pool, std::size_t n, const Body& body) {
+  constexpr std::size_t kRowsPerItem = 8;
+  pool.parallel_for((n + kRowsPerItem - 1) / kRowsPerItem, [&](std::size_t item, int) {
+    const std::size_t end = std::min(n, (item + 1) * kRowsPerItem);
+    for (std::size_t i = item * kRowsPerItem; i < end; ++i) body(i);
+  });
+}
+
+/// Cosine and sine of each rotated pair at the positions [0, n): [n, rope_dim / 2, 2], for nn::apply_rope.
+inline std::vector<float> rope_angles(const Model& model, std::size_t n) {
+  std::vector<float> angles;
+  angles.reserve(n * model.config().rope_dim);
+  for (std::size_t i = 0; i < n; ++i) {
+    for (const float frequency : model.rope_frequencies()) {
+      const double angle = static_cast<double>(i) * frequency;
+      angles.push_back(static_cast<float>(std::cos(angle)));
+      angles.push_back(static_cast<float>(std::sin(angle)));
+    }
+  }
+  return angles;
+}
+
+}  // namespace miser::learn
