@@ -17,9 +17,9 @@
 namespace miser::kv {
 namespace {
 
-/// Weights carry the rounding of scores up to 30 in size, 30 * 2^-24 each way, and sums of some hundred terms
-/// that add up to 1 theirs; values are below 6.
-constexpr double kTolerance = 1e-4;
+/// A few queries are read in 16 bits and their weights in 15 (kv/packed.h): a score of up to 30 is off by some
+/// 30 * 2^-15, and so is a weight in proportion; values are below 6 and errors of many keys average out.
+constexpr double kTolerance = 1e-3;
 
 /// Random queries, keys and values of one layer, [n, heads, head_dim] each. Scores have a deviation of 3.
 struct Text {

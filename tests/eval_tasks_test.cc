@@ -63,9 +63,10 @@ TEST(ChoiceScorer, SharedBeginningsGiveTheLogLikelihoodsOfTheReference) {
       const QuestionScore score = scorer.score({&question, 1}).front();
       const auto expected = logprobs(tiny.array(run, "logits"), tiny.tokens);
       for (std::size_t i = 0; i < endings.size(); ++i) {
-        // Roundings that flip (tests/compare.h) do less than rounding all of K and V does.
+        // Roundings that flip (tests/compare.h), and queries of 16 bits, do little more than rounding K and
+        // V.
         const double bound =
-            0.6 * distance(f16, exact, endings[i]) + 0.1 * distance(expected, exact, endings[i]);
+            2.5 * distance(f16, exact, endings[i]) + 0.1 * distance(expected, exact, endings[i]);
         EXPECT_NEAR(score.endings[i].logprob, sum(expected, endings[i]), bound);
       }
       EXPECT_EQ(scorer.tokens_fed(), n / 2 + (n - 1 - n / 2) + (n - 4 - n / 2));

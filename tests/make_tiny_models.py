@@ -78,7 +78,7 @@ def cached_pass(model, ids, settings):
 
 
 class NearThreshold(Exception):
-    """A signal so near to a threshold of the rule that float rounding may decide the width."""
+    """A signal so near to a threshold of the rule that rounding may decide the width."""
 
 
 def rule_pass(model, ids, settings):
@@ -89,7 +89,7 @@ def rule_pass(model, ids, settings):
         before = result[1]
         settings.widths = policy.rule_widths(result[2])
         result = cached_pass(model, ids, settings)
-    if np.abs(policy.rule_margins(result[2])).min() < 1e-3:
+    if np.abs(policy.rule_margins(result[2])).min() < 2e-3:
         raise NearThreshold
     return result
 

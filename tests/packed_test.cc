@@ -108,8 +108,8 @@ void check_scores(const Packed& keys, std::size_t n_rows, Generator& random) {
         length1 += std::abs(y);
       }
       // A query level is off by half a step at most, sums of floats by head_dim roundings.
-      const double bound =
-          (exact ? 0 : length1 * largest / 127 * 0.5001) + size * static_cast<double>(head_dim) * 0x1p-24;
+      const double bound = (exact ? 0 : length1 * largest / kMaxQueryLevel * 0.5001) +
+                           size * static_cast<double>(head_dim) * 0x1p-24;
       ASSERT_NEAR(scores[r * ld + t], expected, bound + 1e-30) << "row " << r << ", token " << t;
     }
     ASSERT_EQ(scores[(r + 1) * ld - 1], kUnused) << "written behind the padded row";

@@ -5,7 +5,6 @@
 
 #include "kv/half_rows.h"
 #include "kv/segment_layout.h"
-#include "nn/gemm.h"
 
 namespace miser::kv {
 namespace {
@@ -74,9 +73,10 @@ void SplitAttention::attend(const FewQueries& queries) {
 void SplitAttention::prepare(std::size_t g) {
   const auto& keys = layer().heads[g].k;
   const std::size_t row_floats = group_ * head_dim_;
+  const bool any_packed = !std::all_of(keys.begin(), keys.end(), is_half);
   heads_[g].queries.fill(queries_.q + g * row_floats, queries_.n, group_, heads_.size() * row_floats,
-                         cache_.rotation(), cache_.key_side(queries_.layer, g).centre,
-                         !std::all_of(keys.begin(), keys.end(), is_half));
+                         cache_.rotation(), cache_.key_side(queries_.layer, g).centre, any_packed);
+  if (any_packed) heads_[g].packed.prepare(heads_[g].queries.rows(), head_dim_);
 }
 
 void SplitAttention::attend_exact(std::size_t g) {
@@ -118,26 +118,21 @@ void SplitAttention::attend_segment(std::size_t g, std::size_t index, OnlineSoft
   const Segment& values = layer().heads[g].v[index];
   const QueryRows q = heads_[g].queries.rows();
   const std::size_t n_keys = keys.size();
-  worker.scores.resize(q.n * Segment::kMaxTokens);
+  const std::size_t ld = padded_tokens(n_keys);
+  worker.scores.resize(q.n * padded_tokens(Segment::kMaxTokens));
   float* const scores = worker.scores.data();
   if (is_half(keys)) {
-    score_half_rows(q.plain, q.n, half_rows(keys, head_dim_), scores, n_keys);
+    score_half_rows(q.plain, q.n, half_rows(keys, head_dim_), scores, ld);
   } else {
-    keys.unpack(cache_.key_side(queries_.layer, g), worker.tile);
-    score_tile(q, worker.tile, head_dim_, scores);
+    key_scores(keys, cache_.key_side(queries_.layer, g), heads_[g].packed, scores, ld, worker.packed);
   }
-  const bool rotated = !is_half(values);
-  for (std::size_t i = 0; i < q.n; ++i) {
-    const float weight = state.fold(i, {scores + i * n_keys, n_keys});
-    if (rotated) state.add_centred(i, weight);
+  for (std::size_t i = 0; i < q.n; ++i) state.fold(i, {scores + i * ld, n_keys});
+  if (is_half(values)) {
+    add_half_rows(scores, ld, q.n, half_rows(values, head_dim_), state.plain_sums(0));
+  } else {
+    const ValueSums sums{state.plain_sums(0), state.rotated_sums(0), state.centred_sums(0)};
+    add_values(values, cache_.value_side(queries_.layer, g), scores, ld, q.n, sums, worker.packed);
   }
-  if (!rotated) {
-    add_half_rows(scores, n_keys, q.n, half_rows(values, head_dim_), state.plain_sums(0));
-    return;
-  }
-  values.unpack(cache_.value_side(queries_.layer, g), worker.tile);
-  nn::gemm_nn(q.n, head_dim_, n_keys, 1.0F, scores, n_keys, worker.tile.rows.data(), head_dim_, 1.0F,
-              state.rotated_sums(0), head_dim_);
 }
 
 void SplitAttention::finish(std::size_t g) {

@@ -6,6 +6,7 @@
 
 #include "kv/cache.h"
 #include "kv/online_softmax.h"
+#include "kv/packed.h"
 #include "nn/thread_pool.h"
 
 namespace miser::kv {
@@ -39,6 +40,7 @@ class SplitAttention {
   /// Of one KV head.
   struct Head {
     QueryBuffer queries;               ///< [n * group]
+    PackedQueries packed;              ///< the same, for packed keys
     std::vector<OnlineSoftmax> parts;  ///< the first is that of the exact rows
     std::vector<float> weights;        ///< [n * group, exact rows] exp(score - exact_max)
     std::vector<float> exact_max;      ///< [n * group]
@@ -47,7 +49,7 @@ class SplitAttention {
   };
   /// Scratch of one thread.
   struct Worker {
-    Tile tile;
+    PackedScratch packed;
     std::vector<float> scores;
   };
 

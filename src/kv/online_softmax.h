@@ -68,8 +68,8 @@ class OnlineSoftmax {
     any_rotated_ = true;
     return rotated_.data() + first * head_dim_;
   }
-  /// Notes that `weight` of a row's sums is of values that lack their centre.
-  void add_centred(std::size_t row, float weight) { centred_[row] += weight; }
+  /// Weights of rows from `first` on whose values in the sums lack their centre, to add to.
+  float* centred_sums(std::size_t first) { return centred_.data() + first; }
 
   /// Joins sums over other keys of the same rows.
   void merge(const OnlineSoftmax& other);

@@ -24,11 +24,11 @@ void PackedQueries::prepare(const QueryRows& rows, std::size_t head_dim) {
     const float* row = rows.rotated + r * head_dim;
     float largest = 0;
     for (std::size_t d = 0; d < head_dim; ++d) largest = std::max(largest, std::abs(row[d]));
-    scale_[r] = largest / 127;
-    const float inverse = largest > 0 ? 127 / largest : 0;
+    scale_[r] = largest / kMaxQueryLevel;
+    const float inverse = largest > 0 ? kMaxQueryLevel / largest : 0;
     level_sum_[r] = 0;
     for (std::size_t d = 0; d < head_dim; ++d) {
-      const auto level = static_cast<std::int8_t>(std::lrint(row[d] * inverse));
+      const auto level = static_cast<std::int16_t>(std::lrint(row[d] * inverse));
       levels_[r * stride_ + d] = level;
       level_sum_[r] += level;
     }

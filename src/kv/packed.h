@@ -13,13 +13,16 @@ struct QueryRows;
 /// Most query rows that one call takes.
 inline constexpr std::size_t kMaxPackedRows = 16;
 
+/// Largest level of a query: its upper byte, when the lower one counts as signed, is at most 127.
+inline constexpr std::int32_t kMaxQueryLevel = 127 * 256;
+
 /// Floats in a row of scores or weights over n tokens: whole vector registers.
 constexpr std::size_t padded_tokens(std::size_t n) {
   return (n + 15) / 16 * 16;
 }
 
-/// Query rows of one KV head, made ready once per step for every packed segment: rotated rows as int8 with a
-/// scale each, as docs/codecs.md says.
+/// Query rows of one KV head, made ready once per step for every packed segment: rotated rows in 16 bits
+/// with a scale each, as docs/codecs.md says.
 class PackedQueries {
  public:
   /// `rows` must outlive it. REQUIRES: 1 <= rows.n <= kMaxPackedRows.
@@ -28,7 +31,7 @@ class PackedQueries {
   std::size_t size() const { return n_; }
   const float* plain(std::size_t row) const { return plain_ + row * head_dim_; }
   /// Of the rotated row, zero from head_dim up to a multiple of 64.
-  const std::int8_t* levels(std::size_t row) const { return levels_.data() + row * stride_; }
+  const std::int16_t* levels(std::size_t row) const { return levels_.data() + row * stride_; }
   float scale(std::size_t row) const { return scale_[row]; }
   std::int32_t level_sum(std::size_t row) const { return level_sum_[row]; }
   float norm2(std::size_t row) const { return norm2_[row]; }
@@ -41,7 +44,7 @@ class PackedQueries {
   const float* plain_ = nullptr;         ///< [n, head_dim]
   const float* norm2_ = nullptr;         ///< [n]
   const float* centre_dot_ = nullptr;    ///< [n]
-  std::vector<std::int8_t> levels_;      ///< [n, stride], |level| <= 127
+  std::vector<std::int16_t> levels_;     ///< [n, stride], |level| <= kMaxQueryLevel
   std::vector<float> scale_;             ///< [n]
   std::vector<std::int32_t> level_sum_;  ///< [n]
 };

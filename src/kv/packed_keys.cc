@@ -1,4 +1,4 @@
-// Scores of packed keys: 16 tokens across the lanes, int8 products with 4 channels of a query at a time.
+// Scores of packed keys: 16 tokens across the lanes, integer products with 4 channels of a query at a time.
 #include "kv/packed.h"
 
 #include <algorithm>
@@ -30,18 +30,15 @@ struct Queries {
 
 template <int kBits, std::size_t kRows, int chunk>
 HWY_INLINE void add_chunk(const TileLevels<kBits>& levels, const std::byte* slab, std::size_t lane,
-                          const Factors* q, std::size_t ld, Sums* sums) {
+                          const Factors* q, std::size_t ld, WeightedSums* sums) {
   const auto products = key_products(levels.template key<chunk>(slab, lane));
-  for (std::size_t r = 0; r < kRows; ++r) {
-    Sums& sum = sums[2 * r + chunk % 2];  // two chains each
-    sum = add_key_product(sum, products, q[r * ld + chunk]);
-  }
+  for (std::size_t r = 0; r < kRows; ++r) add_key_product(sums[r], products, q[r * ld + chunk]);
 }
 
 template <int kBits, std::size_t kRows, int... chunk>
 HWY_INLINE void add_slab(std::integer_sequence<int, chunk...>, const TileLevels<kBits>& levels,
                          const std::byte* slab, std::size_t lane, const Factors* q, std::size_t ld,
-                         Sums* sums) {
+                         WeightedSums* sums) {
   (add_chunk<kBits, kRows, chunk>(levels, slab, lane, q, ld, sums), ...);
 }
 
@@ -52,18 +49,15 @@ HWY_NOINLINE void score_tiles(const std::byte* tiles, std::size_t n_tiles, std::
   const TileLevels<kBits> levels;
   for (std::size_t tile = 0; tile < n_tiles; ++tile) {
     for (std::size_t lane = 0; lane < kBlock; lane += kRegister) {
-      Sums sums[2 * kRows];
-      for (std::size_t r = 0; r < kRows; ++r) {
-        sums[2 * r] = set_sums(q.bias[r]);
-        sums[2 * r + 1] = zero_sums();
-      }
+      WeightedSums sums[kRows];
+      for (std::size_t r = 0; r < kRows; ++r) sums[r] = weighted_sums(q.bias[r]);
       for (std::size_t s = 0; s < n_slabs; ++s) {
         add_slab<kBits, kRows>(std::make_integer_sequence<int, kChunks>(), levels,
                                tiles + s * slab_bytes(SideKind::kKeys, kBits), lane, q.factors + s * kChunks,
                                n_slabs * kChunks, sums);
       }
       for (std::size_t r = 0; r < kRows; ++r) {
-        store_sums(add_sums(sums[2 * r], sums[2 * r + 1]), out + r * ld + tile * kTokens + lane / 4);
+        store_sums(total(sums[r]), out + r * ld + tile * kTokens + lane / 4);
       }
     }
     tiles += n_slabs * slab_bytes(SideKind::kKeys, kBits);
@@ -211,7 +205,7 @@ void score_keys(const Segment& keys, const Side& side, const PackedQueries& q, s
   scratch.factors.resize(n * channels / 4);
   for (std::size_t r = 0; r < n; ++r) {
     rows.bias[r] = -kKeyBias * q.level_sum(first + r);
-    const std::int8_t* const levels = q.levels(first + r);
+    const std::int16_t* const levels = q.levels(first + r);
     for (std::size_t c = 0; c < channels; c += 4) {
       scratch.factors[(r * channels + c) / 4] = query_factors(levels + c);
     }

@@ -208,25 +208,35 @@ HWY_INLINE Sums sign_extended(Bytes levels) {
 // `Products` is what a target makes of a register of levels once for all rows.
 #if HWY_TARGET == HWY_AVX3_DL
 
-/// For queries: their int8 levels. vpdpbusd wants one side unsigned, so the levels of keys get 128 more.
-HWY_INLINE Factors query_factors(const std::int8_t* q) {
+/// Factors of 16 bits are summed as their upper and lower bytes.
+struct WeightedSums {
+  Sums upper;
+  Sums lower;
+};
+HWY_INLINE WeightedSums weighted_sums(std::int32_t start) {
+  return {zero_sums(), set_sums(start)};
+}
+
+/// For queries: both bytes signed. vpdpbusd wants one side unsigned, so the levels of keys get 128 more.
+HWY_INLINE Factors query_factors(const std::int16_t* q) {
   Factors f{0, 0};
-  std::memcpy(&f.a, q, sizeof(f.a));
+  for (unsigned t = 0; t < 4; ++t) {
+    const auto lower = static_cast<std::int8_t>(q[t] & 0xFF);
+    f.a |= static_cast<std::uint32_t>(static_cast<std::uint8_t>((q[t] - lower) >> 8)) << (8 * t);
+    f.b |= static_cast<std::uint32_t>(static_cast<std::uint8_t>(lower)) << (8 * t);
+  }
   return f;
 }
 constexpr std::int32_t kKeyBias = 128;
 HWY_INLINE Bytes key_products(Bytes levels) {
   return hn::Xor(levels, hn::Set(U8(), 0x80));
 }
-HWY_INLINE Sums add_key_product(Sums sum, Bytes levels, const Factors& q) {
-  return Sums{_mm512_dpbusd_epi32(sum.raw, levels.raw, _mm512_set1_epi32(static_cast<int>(q.a)))};
+HWY_INLINE void add_key_product(WeightedSums& sums, Bytes levels, const Factors& q) {
+  sums.upper.raw = _mm512_dpbusd_epi32(sums.upper.raw, levels.raw, _mm512_set1_epi32(static_cast<int>(q.a)));
+  sums.lower.raw = _mm512_dpbusd_epi32(sums.lower.raw, levels.raw, _mm512_set1_epi32(static_cast<int>(q.b)));
 }
 
-/// For weights below 2^15: upper and lower bytes, summed apart.
-struct WeightedSums {
-  Sums upper;
-  Sums lower;
-};
+/// For weights, below 2^15: both bytes unsigned.
 HWY_INLINE Factors weight_factors(const std::uint16_t* w) {
   Factors f{0, 0};
   for (unsigned t = 0; t < 4; ++t) {
@@ -234,9 +244,6 @@ HWY_INLINE Factors weight_factors(const std::uint16_t* w) {
     f.b |= static_cast<std::uint32_t>(w[t] & 0xFF) << (8 * t);
   }
   return f;
-}
-HWY_INLINE WeightedSums no_weighted_sums() {
-  return {zero_sums(), zero_sums()};
 }
 HWY_INLINE Bytes value_products(Bytes levels) {
   return levels;
@@ -257,7 +264,7 @@ HWY_INLINE Factors pairs_of(const T* f) {
   const auto bits = [f](std::size_t i) { return static_cast<std::uint32_t>(f[i]) & 0xFFFFU; };
   return {bits(0) | bits(2) << 16, bits(1) | bits(3) << 16};
 }
-HWY_INLINE Factors query_factors(const std::int8_t* q) {
+HWY_INLINE Factors query_factors(const std::int16_t* q) {
   return pairs_of(q);
 }
 HWY_INLINE Factors weight_factors(const std::uint16_t* w) {
@@ -265,8 +272,8 @@ HWY_INLINE Factors weight_factors(const std::uint16_t* w) {
 }
 constexpr std::int32_t kKeyBias = 0;
 using WeightedSums = Sums;
-HWY_INLINE WeightedSums no_weighted_sums() {
-  return zero_sums();
+HWY_INLINE WeightedSums weighted_sums(std::int32_t start) {
+  return set_sums(start);
 }
 HWY_INLINE Sums total(Sums sums) {
   return sums;
@@ -285,10 +292,10 @@ HWY_INLINE Products key_products(Bytes levels) {
 HWY_INLINE hn::Vec<I16> pair(std::uint32_t factors) {
   return hn::BitCast(I16(), hn::Set(I32(), static_cast<std::int32_t>(factors)));
 }
-HWY_INLINE Sums add_key_product(Sums sum, const Products& levels, const Factors& f) {
+HWY_INLINE void add_key_product(Sums& sum, const Products& levels, const Factors& f) {
   auto unused = zero_sums();
   sum = hn::ReorderWidenMulAccumulate(I32(), levels.even, pair(f.a), sum, unused);
-  return hn::ReorderWidenMulAccumulate(I32(), levels.odd, pair(f.b), sum, unused);
+  sum = hn::ReorderWidenMulAccumulate(I32(), levels.odd, pair(f.b), sum, unused);
 }
 
 #else
@@ -308,9 +315,9 @@ HWY_INLINE Sums times(Sums levels, std::uint32_t bits) {
   return hn::Mul(levels, hn::Set(I32(), factor));
 #endif
 }
-HWY_INLINE Sums add_key_product(Sums sum, const Products& levels, const Factors& f) {
+HWY_INLINE void add_key_product(Sums& sum, const Products& levels, const Factors& f) {
   sum = add_sums(sum, add_sums(times(levels.of[0], f.a), times(levels.of[2], f.a >> 16)));
-  return add_sums(sum, add_sums(times(levels.of[1], f.b), times(levels.of[3], f.b >> 16)));
+  sum = add_sums(sum, add_sums(times(levels.of[1], f.b), times(levels.of[3], f.b >> 16)));
 }
 
 #endif
@@ -319,7 +326,7 @@ HWY_INLINE Products value_products(Bytes levels) {
   return key_products(levels);
 }
 HWY_INLINE void add_weighted(WeightedSums& sums, const Products& levels, const Factors& w) {
-  sums = add_key_product(sums, levels, w);
+  add_key_product(sums, levels, w);
 }
 
 #endif  // HWY_AVX3_DL

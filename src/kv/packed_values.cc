@@ -45,7 +45,7 @@ HWY_NOINLINE void add_tiles(const std::byte* tiles, std::size_t n, std::size_t n
   for (std::size_t s = 0; s < n_slabs; ++s) {
     for (std::size_t lane = 0; lane < kBlock; lane += kRegister) {
       WeightedSums part[kChunks * kRows];
-      for (WeightedSums& sum : part) sum = no_weighted_sums();
+      for (WeightedSums& sum : part) sum = weighted_sums(0);
       for (std::size_t tile = 0; tile < n; ++tile) {
         add_slab<kBits, kRows>(std::make_integer_sequence<int, kChunks>(), levels,
                                tiles + (tile * n_slabs + s) * kBytes, lane, w + tile, part);
