@@ -77,8 +77,9 @@ void add_text_options(CLI::App& command, TrainOptions& o) {
 void add_fit_options(CLI::App& command, TrainOptions& o) {
   command
       .add_option("--controller", o.controller_flag,
-                  "learned (for the decision), ridge (for the label), or paper (the network of the paper)")
-      ->check(CLI::IsMember({"learned", "ridge", "paper"}))
+                  "learned (for the decision), ridge (for the label), or paper (the network of the paper), "
+                  "which may stand beside one of the others: learned,paper")
+      ->check(CLI::IsMember({"learned", "ridge", "paper", "learned,paper", "ridge,paper"}))
       ->type_name("NAME")
       ->capture_default_str();
   command.add_option("--samples", o.trace.n_samples, "Draws from the model for each context's sensitivities")
@@ -132,9 +133,10 @@ void add_train_options(CLI::App& command, TrainOptions& options) {
 void resolve(TrainOptions& o) {
   if (kv::Segment::kMaxTokens % o.trace.block != 0)
     fail_usage("--kv-block is {}, expected a divisor of {}", o.trace.block, kv::Segment::kMaxTokens);
-  o.fit.controller = o.controller_flag == "paper"   ? learn::Controller::kPaper
-                     : o.controller_flag == "ridge" ? learn::Controller::kRidge
-                                                    : learn::Controller::kLearned;
+  o.fit.controller = o.controller_flag == "paper"             ? learn::Controller::kPaper
+                     : o.controller_flag.starts_with("ridge") ? learn::Controller::kRidge
+                                                              : learn::Controller::kLearned;
+  o.fit.with_paper = o.controller_flag.ends_with(",paper");
   o.fit.ladder = parse_ladder(o.ladder_flag);
   if (!o.signals_flag.empty()) o.fit.linear.signals = split(o.signals_flag);
   o.fit.linear.decision.seed = o.fit.paper.seed = o.trace.seed;

@@ -66,8 +66,10 @@ policy::Plan fit_plan(const TraceSource& traces, const FitOptions& options, nn::
          kLeastTokens);
   plan.mean_sensitivity = mean_sensitivity(truth);
   const SideCosts costs = ladder_costs(plan);
-  if (options.controller == Controller::kPaper) {
+  const bool paper_alone = options.controller == Controller::kPaper;
+  if (paper_alone || options.with_paper)
     plan.paper = fit_paper(traces, truth, paper_costs(plan), options.paper);
+  if (paper_alone) {
     progress(1);
     return plan;
   }

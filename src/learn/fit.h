@@ -19,6 +19,7 @@ enum class Controller : std::uint8_t { kLearned, kRidge, kPaper };
 
 struct FitOptions {
   Controller controller = Controller::kLearned;
+  bool with_paper = false;  ///< the paper's network beside the other one
   std::vector<kv::Width> ladder = {kv::kAllWidths.begin(), kv::kAllWidths.end()};
   ControllerOptions linear;
   PaperOptions paper;
