@@ -5,9 +5,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <limits>
 #include <random>
+#include <span>
 #include <vector>
 
 #include "gguf/half.h"
@@ -26,7 +26,8 @@ struct Rows {
     std::vector<std::uint16_t> halves(floats.size());
     nn::f32_to_f16(floats, halves);
     for (std::size_t i = 0; i < floats.size(); ++i) floats[i] = gguf::half_to_float(halves[i]);
-    std::memcpy(stored.data() + 1, halves.data(), halves.size() * sizeof(std::uint16_t));
+    const auto bytes = std::as_bytes(std::span(halves));
+    std::copy(bytes.begin(), bytes.end(), stored.begin() + 1);
   }
   HalfRows view() const { return {stored.data() + 1, n, head_dim}; }
 
