@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <random>
@@ -82,6 +83,33 @@ TEST(Gemm, EmptyResultsAreNoOps) {
   gemm_nt(0, 1, 1, 1.0F, nullptr, 1, nullptr, 1, 0.0F, &c, 1);
   gemm_nn(1, 0, 1, 1.0F, nullptr, 1, nullptr, 1, 0.0F, &c, 1);
   EXPECT_EQ(c, 7.0F);
+}
+
+/// C [m, n] of the first rows of A.
+std::vector<float> product(bool transposed, std::size_t m, std::size_t n, std::size_t k,
+                           const std::vector<float>& a, const std::vector<float>& b) {
+  std::vector<float> c(m * n);
+  (transposed ? gemm_nt : gemm_nn)(m, n, k, 1.0F, a.data(), k, b.data(), transposed ? k : n, 0.0F, c.data(),
+                                   n);
+  return c;
+}
+
+TEST(Gemm, RowsOfAnIndependentNumberDependOnNoOthers) {
+  constexpr std::size_t kMost = 1080;
+  for (const bool transposed : {false, true}) {
+    for (const std::size_t n : {5, 16, 37, 64}) {
+      for (const std::size_t k : {32, 200, 576}) {
+        const auto a = random_floats(kMost * k, 1);
+        const auto b = random_floats(n * k, 2);
+        const auto all = product(transposed, kMost, n, k, a, b);
+        for (std::size_t m = 1; m <= kMost; m = independent_rows(m) + 1) {
+          const auto rows = product(transposed, independent_rows(m), n, k, a, b);
+          ASSERT_TRUE(std::equal(rows.begin(), rows.end(), all.begin()))
+              << "m " << independent_rows(m) << " n " << n << " k " << k << " nt " << transposed;
+        }
+      }
+    }
+  }
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <cassert>
 #include <cmath>
 
+#include "nn/gemm.h"
 #include "nn/ops.h"
 
 namespace miser {
@@ -24,6 +25,11 @@ void for_rows(nn::ThreadPool& pool, std::size_t n, const Body& body) {
     const std::size_t end = std::min(n, (item + 1) * kRowsPerItem);
     for (std::size_t i = item * kRowsPerItem; i < end; ++i) body(i);
   });
+}
+
+/// Rows of a product of `n`: with min_rows above 1 some that nobody reads are added.
+std::size_t padded(std::size_t n, std::size_t min_rows) {
+  return min_rows > 1 ? nn::independent_rows(std::max(n, min_rows)) : n;
 }
 
 }  // namespace
@@ -50,7 +56,7 @@ void Forward::place(std::span<const SequencePart> parts, std::size_t min_rows) {
     first_row_.push_back(n_);
     n_ += part.tokens.size();
   }
-  n_ = std::max(n_, min_rows);
+  n_ = padded(n_, min_rows);
   const ModelConfig& c = model_.config();
   for (auto* const rows : {&x_, &h_, &delta_}) rows->resize(n_ * c.n_embd);
   for (auto* const rows : {&q_, &attn_}) rows->resize(n_ * c.q_dim());
@@ -148,7 +154,7 @@ void Forward::project(std::span<SequencePart> parts, std::size_t min_rows) {
     const std::size_t end = first_row_[p] + parts[p].tokens.size();
     for (std::size_t i = end - parts[p].n_logits; i < end; ++i) output_row_.push_back(i);
   }
-  const std::size_t n = output_row_.empty() ? 0 : std::max(output_row_.size(), min_rows);
+  const std::size_t n = output_row_.empty() ? 0 : padded(output_row_.size(), min_rows);
   for_rows(pool_, output_row_.size(), [&](std::size_t i) {
     nn::rms_norm(row_of(x_, output_row_[i], c.n_embd), model_.output_norm(), c.rms_epsilon,
                  row_of(h_, i, c.n_embd));

@@ -31,8 +31,8 @@ class Forward {
   /// Both outlive the pass.
   Forward(const Model& model, nn::ThreadPool& pool) : model_(model), pool_(pool) {}
 
-  /// Processes parts of different sequences. Products get rows that nobody reads up to `min_rows`: with
-  /// nn::kManyRows a sequence's results do not depend on its company.
+  /// Processes parts of different sequences. Products get rows that nobody reads, at least up to `min_rows`:
+  /// with nn::kManyRows a sequence's results do not depend on its company.
   /// REQUIRES: at least one part; each has 1 to context - cache.size() tokens, 0 <= id < n_vocab, and
   /// n_logits <= n. Several parts are shared among the threads of the pool, so their attention then has
   /// pools of its own.

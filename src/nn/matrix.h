@@ -45,7 +45,8 @@ struct Product {
 };
 
 /// From so many rows of x on, unpacking to float and a GEMM beat the row kernels (measured, Xeon with
-/// AVX-512), and a row of y depends neither on the other rows nor on their number.
+/// AVX-512). With independent_rows() of them (nn/gemm.h) a row of y depends neither on the others nor on
+/// their number.
 inline constexpr std::size_t kManyRows = 16;
 
 /// Computes all `products` of x [n, cols] in one parallel loop. Few rows read each weight once through the
