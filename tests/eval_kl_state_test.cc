@@ -86,10 +86,9 @@ KlState run_shard(Bench& bench, const std::string& path, std::size_t first, std:
   return state;
 }
 
-/// All that is printed, without which shard it was.
+/// All that is printed.
 std::string printed(const KlState& state) {
-  json result = kl_result(state);
-  result.erase("shard");
+  const json result = kl_result(state);
   return result.dump() + kl_table(result) + per_token_lines(state);
 }
 

@@ -77,7 +77,7 @@ KlState merge_kl_states(const std::vector<std::string>& paths) {
   KlState all;
   for (const std::string& path : paths) {
     KlState one = read_kl_state(path);
-    one.header = without_shard(std::move(one.header));
+    one.header = whole_run(std::move(one.header));
     if (all.header.is_null()) all.header = one.header;
     if (one.header != all.header)
       fail("{}: no shard of the run in {}: {}", path, paths.front(),

@@ -39,8 +39,8 @@ std::size_t read_state_lines(const std::string& path, const std::function<void(s
   return at;
 }
 
-json without_shard(json header) {
-  header.erase("shard");
+json whole_run(json header) {
+  header["shard"] = "0/1";
   return header;
 }
 

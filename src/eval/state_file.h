@@ -20,8 +20,8 @@ std::string read_state_text(const std::string& path);
 /// reason.
 std::size_t read_state_lines(const std::string& path, const std::function<void(std::string_view)>& add_line);
 
-/// The header without the field in which the shards of one run differ.
-nlohmann::json without_shard(nlohmann::json header);
+/// The header of the run that its shards make up: equal for all of them.
+nlohmann::json whole_run(nlohmann::json header);
 
 /// The first field in which two unequal headers differ, for a message.
 std::string header_difference(const nlohmann::json& found, const nlohmann::json& expected);

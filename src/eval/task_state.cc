@@ -91,7 +91,7 @@ TaskState merge_states(const std::vector<std::string>& paths) {
   TaskState all;
   for (const std::string& path : paths) {
     TaskState one = read_state(path);
-    one.header = without_shard(std::move(one.header));
+    one.header = whole_run(std::move(one.header));
     if (all.header.is_null()) all.header = one.header;
     if (one.header != all.header)
       fail("{}: not a shard of the run in {}: {}", path, paths.front(),
