@@ -4,8 +4,10 @@ Usage: eval_cli_test.py MISER FIXTURES        (the built binary, and the folder 
 """
 
 import json
+import resource
 import shutil
 import signal
+import struct
 import subprocess
 import unittest
 
@@ -17,6 +19,12 @@ POLICIES = ["--kv", "q4", "--kv", "rule"]
 
 N_FEW = 8  # documents of most runs
 N_MANY = 40  # of those that are stopped half-way
+
+
+def limit_files(size):
+    """Writing beyond so many bytes of a file fails, as on a full disk."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
 
 class LongRuns:
@@ -59,6 +67,17 @@ class LongRuns:
             self.write("state", state[:size])
             self.assertEqual(self.output(*self.command, "--resume", "state"), whole)
             self.assertEqual((self.folder / "state").read_bytes(), state, size)
+
+    def test_full_disk_is_told_and_what_was_done_is_kept(self):
+        whole = self.output(*self.command, "--resume", "state")
+        state = (self.folder / "state").read_bytes()
+        (self.folder / "state").unlink()
+        room = len(state) * 2 // 3
+        run = self.run_miser(*self.command, "--resume", "state", preexec_fn=lambda: limit_files(room))
+        self.assertEqual((run.returncode, run.stdout), (1, ""), run.stderr)
+        self.assertEqual(run.stderr.splitlines()[-1], "miser: state: cannot be written: File too large")
+        self.assertEqual((self.folder / "state").read_bytes(), state[:room])
+        self.assertEqual(self.output(*self.command, "--resume", "state"), whole)
 
     def test_shards_merge_to_the_output_of_one_run(self):
         for i in range(3):
@@ -142,6 +161,20 @@ class Kl(LongRuns, CliCase):
             with self.subTest(path=path):
                 self.assert_refused(1, words, *self.command, "--data", path, "--resume", "state")
 
+    def test_references_that_cannot_be_used_are_told(self):
+        counts = struct.pack("<8s3i", b"_logits_", self.CONTEXT, 300, 2)
+        self.write("cut.dat", counts + bytes(1000))
+        self.write("other.dat", struct.pack("<8s3i4i8sh2x", b"_logits_", 4, 1, 1, 0, 0, 0, 0, bytes(8), 0))
+        options = ["--kv", "q4", "--resume", "state"]
+        for name, *words in [
+            ("cut.dat", "cut.dat: found 1000 bytes after the counts, expected 2 contexts of "),
+            ("text.txt", "text.txt: no file of reference logits"),
+            ("other.dat", "other.dat: found logits of 1 tokens, expected the model's"),
+            ("missing.dat", "missing.dat"),
+        ]:
+            with self.subTest(name=name):
+                self.assert_refused(1, words, "eval", "kl", "-m", self.model, *options, "--reference", name)
+
     def test_paths_that_cannot_be_written_are_told_before_the_work(self):
         for option in ("--per-token", "--report"):
             self.assert_refused(1, ["no/such/file: cannot create: No such file"], *self.command, "--resume", "state",
@@ -161,6 +194,23 @@ class Hellaswag(LongRuns, CliCase):
 
     def n_figures(self, n_records):
         return n_records
+
+    def test_items_that_cannot_be_used_are_told(self):
+        command = ["eval", "hellaswag", "-m", self.model, "--kv", "q4", "--data", "bad.jsonl", "--resume", "state"]
+        good, long = made_items(1)[0], json.loads(made_items(1)[0])
+        three = {**long, "endings": long["endings"][:3]}
+        no_label = {name: value for name, value in long.items() if name != "label"}
+        long["ctx"] = made_text(600)
+        for text, *words in [
+            ("", "is empty"),
+            (f"{good}\n{good[:50]}", ":2: not JSON: "),
+            (f"{good}\n\n{json.dumps(no_label)}", ":3: found no field 'label'"),
+            (json.dumps(three), ":1: found 3 endings, expected 4"),
+            (f"{good}\n{json.dumps(long)}", ":2: the item has ", "expected at most the context of "),
+        ]:
+            with self.subTest(words=words):
+                self.write("bad.jsonl", text)
+                self.assert_refused(1, ["bad.jsonl", *words], *command)
 
 
 del LongRuns  # no test of its own
