@@ -117,6 +117,22 @@ TEST_F(Generate, EndsBeforeAStopString) {
   EXPECT_EQ(found.text, whole.text.substr(0, whole.text.find(stop)));
 }
 
+TEST_F(Generate, TheSessionForgetsTheStopString) {
+  const Generation whole = run(prompt);
+  for (std::size_t at = 0; at + 4 <= whole.text.size(); ++at) {
+    options.stop = {whole.text.substr(at, 4)};
+    const Generation found = run(prompt);
+    std::vector<Token> kept(found.tokens.begin(), found.tokens.begin() + static_cast<long>(found.n_kept));
+    std::string text;
+    for (const Token token : kept) text += tokenizer.piece(token);
+    EXPECT_EQ(text + found.rest, found.text);
+    EXPECT_LT(found.rest.size(), tokenizer.piece(found.tokens[found.n_kept]).size());
+    kept.insert(kept.begin(), prompt.begin(), prompt.end());
+    EXPECT_EQ(session.tokens(), kept);
+    EXPECT_EQ(session.size(), kept.size());
+  }
+}
+
 TEST_F(Generate, EndsAtAnEndOfGenerationTokenUnlessItIsBanned) {
   sampling.temperature = 1000;  // as good as uniform over 307 tokens
   sampling.top_k = 0;

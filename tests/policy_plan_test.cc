@@ -293,6 +293,25 @@ TEST(Budget, PriceMovesOnlyBetweenPeriods) {
   EXPECT_EQ(moves, 8);
 }
 
+TEST(Budget, PriceIsKeptWhenTheTextIsTruncatedAndThenMovesOn) {
+  const auto plan = shared(tiny_plan());
+  Learned policy(plan, 2.75F, "learned");
+  std::mt19937_64 random(1);
+  const auto decide = [&](std::size_t position) {
+    for (std::size_t layer = 0; layer < 2; ++layer) {
+      Block block(plan->model, layer, position, 32, random);
+      choose(policy, block);
+    }
+    return *policy.price().log_price();
+  };
+  float price = 0;
+  for (std::size_t position = 0; position < 1024; position += 32) price = decide(position);
+  EXPECT_EQ(decide(32), price);
+  EXPECT_NE(decide(64), price) << "the next period begins";
+  for (std::size_t position = 96; position < 512; position += 32)
+    EXPECT_NEAR(decide(position), price, 1) << position;
+}
+
 TEST(Budget, CurveIsFollowedBetweenItsPointsAndBeyond) {
   const Plan plan = tiny_plan();  // 1.5: -4, 2: -6, 3: -8, 4: -9.5, 8: -14
   EXPECT_FLOAT_EQ(*price_of(plan, 2), -6);

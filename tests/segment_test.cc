@@ -176,6 +176,30 @@ TEST(Segment, BytesDoNotDependOnHowManyCallsBringTheTokens) {
   }
 }
 
+TEST(Segment, TruncatedHasTheBytesOfOneThatNeverHadMore) {
+  for (const SideKind kind : {SideKind::kKeys, SideKind::kValues}) {
+    for (const std::size_t head_dim : {8, 20, 64, 128}) {
+      const OwnedSide owner(head_dim, ScaleRule::kUnbiased, true, kind);
+      std::mt19937 generator(4);
+      const auto widths = random_widths(generator, 300);
+      const auto rows = random_rows(generator, widths.size() * head_dim);
+      for (const std::size_t n : {0, 1, 15, 16, 100, 299, 300}) {
+        CountingResource memory(std::pmr::new_delete_resource());
+        Segment cut(&memory);
+        cut.append(widths, rows, owner.side());
+        const std::size_t before = memory.bytes();
+        cut.truncate(n, owner.side());
+        Segment whole(std::pmr::new_delete_resource());
+        whole.append(std::span(widths).first(n), std::span(rows).first(n * head_dim), owner.side());
+        EXPECT_EQ(copy_of(cut.bytes()), copy_of(whole.bytes())) << head_dim << ", " << n;
+        EXPECT_EQ(cut.counts(), whole.counts());
+        EXPECT_EQ(memory.bytes(), whole.heap_bytes());
+        EXPECT_EQ(memory.peak(), before) << "a smaller segment was counted beside the old one";
+      }
+    }
+  }
+}
+
 /// A code of a tile by the words of docs/cache-layout.md, bit by bit.
 unsigned code_at(const std::byte* tile, SideKind kind, int n_bits, std::size_t token, std::size_t channel) {
   const bool keys = kind == SideKind::kKeys;

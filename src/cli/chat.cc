@@ -46,7 +46,7 @@ class Chat {
                                  [this](std::string_view text) { printer_.add(text); });
     printer_.end("\n");
     Interrupt::take();
-    keep_unread(prompt, answer.tokens, engine_.session.size() - before);
+    keep_unread(prompt, answer, engine_.session.size() - before);
     conversation_.add(message, answer.text);
     totals_.add(answer);
     answer_ = std::move(answer.text);
@@ -77,12 +77,16 @@ class Chat {
     return tokens;
   }
 
-  // The model has read `n_read` of the prompt and the answer: never the answer's last token, and less after
-  // Ctrl-C.
-  void keep_unread(const std::vector<Token>& prompt, const std::vector<Token>& answer, std::size_t n_read) {
+  // The model has read `n_read` of the prompt and the answer: not the answer's last token, unless a stop
+  // string followed it, and less after Ctrl-C.
+  void keep_unread(const std::vector<Token>& prompt, const Generation& answer, std::size_t n_read) {
     unread_ = prompt;
-    unread_.insert(unread_.end(), answer.begin(), answer.end());
+    unread_.insert(unread_.end(), answer.tokens.begin(),
+                   answer.tokens.begin() + static_cast<std::ptrdiff_t>(answer.n_kept));
     unread_.erase(unread_.begin(), unread_.begin() + static_cast<std::ptrdiff_t>(n_read));
+    const EncodeOptions plain{.add_special = false, .parse_special = false};
+    const std::vector<Token> rest = engine_.tokenizer.encode(answer.rest, plain);
+    unread_.insert(unread_.end(), rest.begin(), rest.end());
   }
 
   Engine& engine_;

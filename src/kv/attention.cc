@@ -83,12 +83,13 @@ std::size_t Attention::row(std::size_t position) const {
   return position < sinks || staged_begin_ <= sinks ? position : position - staged_begin_ + sinks;
 }
 
-Attention::Run Attention::next_run(std::size_t begin) const {
-  const std::size_t exact_begin = cache_.exact_begin(begin);
+Attention::Run Attention::next_run(std::size_t begin) {
+  const std::size_t due = cache_.exact_begin(begin);
   const std::size_t limit = std::min(start_ + chunk_.n, begin + kMaxRun);
   // The packed set grows next at the end of the first exact block plus the window.
-  const std::size_t changes = exact_begin + cache_.config().block + cache_.config().window;
-  return {begin, std::min(limit, changes), exact_begin};
+  const std::size_t changes = due + cache_.config().block + cache_.config().window;
+  // What was packed before a truncation stays so.
+  return {begin, std::min(limit, changes), std::max(due, layer().staged_begin)};
 }
 
 void Attention::gather(std::size_t g) {

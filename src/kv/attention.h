@@ -63,7 +63,7 @@ class Attention {
   void pack_due(Run run, WidthChooser& chooser);
   void append_exact(Run run);
   void begin(const WidthChooser& chooser);
-  Run next_run(std::size_t begin) const;
+  Run next_run(std::size_t begin);
   void gather(std::size_t g);
   void load_exact(std::size_t g);
   void load_received(std::size_t n_rows);

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "kv/width_chooser.h"
 
 namespace miser::kv {
 namespace {
@@ -50,6 +51,27 @@ void Cache::clear() {
   layers_.clear();
   layers_.reserve(config_.n_layers);
   for (std::size_t i = 0; i < config_.n_layers; ++i) layers_.emplace_back(config_, memory_.get());
+}
+
+void Cache::truncate(std::size_t n) {
+  if (n >= size()) return;
+  for (std::size_t i = 0; i < layers_.size(); ++i) truncate(i, n);
+}
+
+void Cache::truncate(std::size_t layer, std::size_t n) {
+  LayerCache& l = layers_[layer];
+  l.truncate_exact(n, std::min(config_.window, kReceivedHorizon));
+  const std::size_t n_segments = (l.staged_begin + Segment::kMaxTokens - 1) / Segment::kMaxTokens;
+  const auto cut = [&](std::pmr::vector<Segment>& segments, const Side& side) {
+    while (segments.size() > n_segments) segments.pop_back();
+    if (segments.empty()) return;
+    const std::size_t first = std::max((segments.size() - 1) * Segment::kMaxTokens, config_.sinks);
+    segments.back().truncate(l.staged_begin - std::min(l.staged_begin, first), side);
+  };
+  for (std::size_t g = 0; g < config_.n_kv_heads; ++g) {
+    cut(l.heads[g].k, key_side(layer, g));
+    cut(l.heads[g].v, value_side(layer, g));
+  }
 }
 
 void Cache::copy_tokens(const Cache& other) {

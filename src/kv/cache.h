@@ -31,6 +31,10 @@ class Cache {
   const CacheConfig& config() const { return config_; }
   std::size_t size() const { return layers_.empty() ? 0 : layers_.back().n_tokens; }
   void clear();
+  /// Drops the tokens from position `n` on; nothing where there are none. What is packed stays packed, and
+  /// the tokens that follow are a new exact window. docs/cache-layout.md says what differs from a cache that
+  /// never had the dropped tokens.
+  void truncate(std::size_t n);
   /// Takes over the tokens of `other`, which keeps them. REQUIRES: the same configuration and centres.
   void copy_tokens(const Cache& other);
 
@@ -57,6 +61,7 @@ class Cache {
   std::array<std::uint64_t, kWidthCount> vectors_at() const;
 
  private:
+  void truncate(std::size_t layer, std::size_t n);
   Side side(const std::pmr::vector<float>& centres, std::size_t layer, std::size_t head, SideKind kind) const;
 
   CacheConfig config_;

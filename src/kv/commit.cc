@@ -8,10 +8,11 @@ namespace miser::kv {
 
 void Attention::commit(std::size_t until, WidthChooser& chooser) {
   const CacheConfig& config = cache_.config();
-  for (std::size_t block = layer().staged_begin; block < until; block += config.block) {
-    const std::size_t first = std::max(block, config.sinks);
-    if (first < block + config.block) commit_block(first, block + config.block - first, chooser);
-    layer().staged_begin = block + config.block;
+  while (layer().staged_begin < until) {
+    const std::size_t end = (layer().staged_begin / config.block + 1) * config.block;
+    const std::size_t first = std::max(layer().staged_begin, config.sinks);
+    if (first < end) commit_block(first, end - first, chooser);
+    layer().staged_begin = end;
   }
 }
 

@@ -31,6 +31,7 @@ LayerCache::LayerCache(const CacheConfig& config, std::pmr::memory_resource* mem
       received(memory),
       heads(memory),
       row_elements_(config.n_kv_heads * config.head_dim),
+      n_heads_(config.n_heads),
       received_stride_(received_stride(config)),
       max_rows_(config.sinks + std::min(config.window + config.block, config.context)) {
   heads.reserve(config.n_kv_heads);
@@ -39,6 +40,21 @@ LayerCache::LayerCache(const CacheConfig& config, std::pmr::memory_resource* mem
 
 std::size_t LayerCache::exact_row(std::size_t position) const {
   return position < sinks || staged_begin <= sinks ? position : position - staged_begin + sinks;
+}
+
+void LayerCache::truncate_exact(std::size_t n, std::size_t horizon) {
+  const std::size_t n_maxima_from = n_heads_ + heads.size();
+  for (std::size_t i = staged_begin; i < n && !received.empty(); ++i) {
+    const std::size_t counted = std::min(horizon, n_tokens - 1 - i);
+    const std::size_t left = std::min(horizon, n - 1 - i);
+    if (left == counted) continue;
+    const float share = static_cast<float>(left) / static_cast<float>(counted);
+    const auto noted = std::span(received).subspan(exact_row(i) * received_stride_, received_stride_);
+    for (float& sum : noted.first(n_maxima_from)) sum *= share;
+    if (left == 0) std::fill(noted.begin(), noted.end(), 0.0F);
+  }
+  n_tokens = n;
+  if (n < staged_begin) staged_begin = n <= sinks ? 0 : n;
 }
 
 void LayerCache::copy_tokens(const LayerCache& other) {

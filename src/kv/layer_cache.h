@@ -34,7 +34,7 @@ std::size_t first_counted(const CacheConfig& config, std::size_t exact_begin, st
 void count_received(const CacheConfig& config, std::size_t g, std::size_t head,
                     std::span<const float> weights, float factor, float* noted);
 
-/// Packed tokens of one KV head: segment s holds the K and V of positions [256 s, 256 (s + 1)), sinks left
+/// Packed tokens of one KV head: segment s holds the K and V of positions [512 s, 512 (s + 1)), sinks left
 /// out.
 struct PackedHead {
   explicit PackedHead(std::pmr::memory_resource* memory) : k(memory), v(memory) {}
@@ -60,10 +60,13 @@ struct LayerCache {
   void grow_exact(std::size_t rows, bool with_received);
   /// Drops the exact rows of the positions [from, staged_begin), which have been packed.
   void drop_packed_rows(std::size_t from);
+  /// Drops the exact rows of the positions from n on, and what these have paid to the others: of what a token
+  /// received it keeps the share of its queries that are left. `horizon`: queries that are counted for each.
+  void truncate_exact(std::size_t n, std::size_t horizon);
 
   std::size_t sinks;
   std::size_t n_tokens = 0;
-  std::size_t staged_begin = 0;             ///< a multiple of the block
+  std::size_t staged_begin = 0;             ///< a multiple of the block, or where the cache was truncated
   std::size_t exact_capacity = 0;           ///< rows per head in the three arrays below
   std::pmr::vector<std::uint16_t> exact_k;  ///< [n_kv_heads, exact_capacity, head_dim] in binary16
   std::pmr::vector<std::uint16_t> exact_v;  ///< the same
@@ -72,6 +75,7 @@ struct LayerCache {
 
  private:
   std::size_t row_elements_;
+  std::size_t n_heads_;
   std::size_t received_stride_;
   std::size_t max_rows_;
 };

@@ -33,9 +33,16 @@ void load_exact(const std::byte* payload, std::span<float> rows) {
   }
 }
 
+/// Encodes a vector that is centred and rotated already.
+void encode_row(std::span<const float> row, Width width, const Side& side, std::byte* payload,
+                std::byte* scale) {
+  const std::uint16_t half = encode(width, row, side.rule, {payload, payload_bytes(width, row.size())});
+  std::memcpy(scale, &half, sizeof(half));
+}
+
 /// Copies tags and groups of n_tokens tokens to where they lie in a larger segment.
 void copy_groups(const std::pmr::vector<std::byte>& from, const SegmentLayout& old, std::size_t n_tokens,
-                 std::pmr::vector<std::byte>& to, const SegmentLayout& now, std::size_t n_tokens_now) {
+                 std::vector<std::byte>& to, const SegmentLayout& now, std::size_t n_tokens_now) {
   for (std::size_t p = 0; p < kTagBits; ++p) {
     std::copy_n(from.begin() + p * plane_bytes(n_tokens), plane_bytes(n_tokens),
                 to.begin() + p * plane_bytes(n_tokens_now));
@@ -60,6 +67,36 @@ void tile_new_rows(std::byte* bytes, const SegmentLayout& layout,
   }
 }
 
+/// The bytes of a segment with every tile turned back into rows.
+std::vector<std::byte> untiled(std::span<const std::byte> bytes, const Groups& groups, SideKind kind) {
+  std::vector<std::byte> rows(bytes.begin(), bytes.end());
+  for (const Width width : groups.present()) {
+    const auto w = static_cast<std::size_t>(width);
+    for (std::size_t i = 0; i < groups.tiled[w]; i += tile_tokens(kind)) {
+      untile_rows(kind, width, groups.head_dim,
+                  rows.data() + groups.layout.payloads[w] + i * groups.layout.payload_size[w]);
+    }
+  }
+  return rows;
+}
+
+/// A vector as a row of an untiled segment, centred and rotated.
+void read_rotated(const std::vector<std::byte>& rows, const SegmentLayout& layout, Width width,
+                  std::size_t rank, const Side& side, std::span<float> out) {
+  const auto w = static_cast<std::size_t>(width);
+  const std::byte* const payload = rows.data() + layout.payloads[w] + rank * layout.payload_size[w];
+  if (width == Width::k16) {
+    load_exact(payload, out);
+    centre_and_rotate(out, side);
+    return;
+  }
+  std::uint16_t half = 0;
+  std::memcpy(&half, rows.data() + layout.scales[w] + rank * sizeof(half), sizeof(half));
+  float scale = 0;
+  nn::f16_to_f32({&half, 1}, {&scale, 1});
+  decode(width, {payload, layout.payload_size[w]}, scale, out);
+}
+
 }  // namespace
 
 void Segment::append(std::span<const Width> widths, std::span<const float> rows, const Side& side) {
@@ -70,7 +107,7 @@ void Segment::append(std::span<const Width> widths, std::span<const float> rows,
   for (const Width width : widths) ++counts[static_cast<std::size_t>(width)];
   const std::size_t n_tokens = n_tokens_ + widths.size();
   const SegmentLayout layout(n_tokens, counts, head_dim);
-  std::pmr::vector<std::byte> bytes(layout.total, bytes_.get_allocator());
+  std::vector<std::byte> bytes(layout.total);
   copy_groups(bytes_, SegmentLayout(n_tokens_, counts_, head_dim), n_tokens_, bytes, layout, n_tokens);
 
   std::vector<float> row(head_dim);
@@ -87,13 +124,63 @@ void Segment::append(std::span<const Width> widths, std::span<const float> rows,
       continue;
     }
     centre_and_rotate(row, side);
-    const std::uint16_t scale = encode(widths[i], row, side.rule, {payload, layout.payload_size[w]});
-    std::memcpy(bytes.data() + layout.scales[w] + rank * sizeof(scale), &scale, sizeof(scale));
+    encode_row(row, widths[i], side, payload,
+               bytes.data() + layout.scales[w] + rank * scale_bytes(widths[i]));
   }
   tile_new_rows(bytes.data(), layout, counts_, counts, head_dim, side.kind);
+  replace(n_tokens, counts, bytes);
+}
+
+// The new bytes are made outside of the memory resource, so that at no moment both old and new are counted.
+void Segment::replace(std::size_t n_tokens, const std::array<std::uint16_t, kWidthCount>& counts,
+                      std::span<const std::byte> bytes) {
+  bytes_ = std::pmr::vector<std::byte>(bytes_.get_allocator());
+  bytes_ = std::pmr::vector<std::byte>(bytes.begin(), bytes.end(), bytes_.get_allocator());
   n_tokens_ = n_tokens;
   counts_ = counts;
-  bytes_ = std::move(bytes);
+}
+
+void Segment::keep(std::size_t first, std::span<const Width> widths, const Side& side) {
+  assert(first + widths.size() <= n_tokens_);
+  const Groups old(*this, side);
+  const std::vector<std::byte> rows = untiled(bytes_, old, side.kind);
+  std::array<std::uint16_t, kWidthCount> counts{};
+  for (const Width width : widths) ++counts[static_cast<std::size_t>(width)];
+  const SegmentLayout layout(widths.size(), counts, old.head_dim);
+  std::vector<std::byte> bytes(layout.total);
+
+  std::array<std::uint16_t, kWidthCount> from{};  // ranks of the next vectors
+  std::array<std::uint16_t, kWidthCount> to{};
+  for (std::size_t t = 0; t < first; ++t) ++from[static_cast<std::size_t>(width(t))];
+  std::vector<float> row(old.head_dim);
+  for (std::size_t i = 0; i < widths.size(); ++i) {
+    const Width was = width(first + i);
+    const auto a = static_cast<std::size_t>(was);
+    const auto b = static_cast<std::size_t>(widths[i]);
+    assert(b <= a);
+    set_tag(bytes.data(), widths.size(), i, widths[i]);
+    std::byte* const payload = bytes.data() + layout.payloads[b] + to[b] * layout.payload_size[b];
+    std::byte* const scale = bytes.data() + layout.scales[b] + to[b] * scale_bytes(widths[i]);
+    if (a == b) {
+      std::copy_n(rows.begin() + old.layout.payloads[a] + from[a] * layout.payload_size[a],
+                  layout.payload_size[a], payload);
+      std::copy_n(rows.begin() + old.layout.scales[a] + from[a] * scale_bytes(was), scale_bytes(was), scale);
+    } else {
+      read_rotated(rows, old.layout, was, from[a], side, row);
+      encode_row(row, widths[i], side, payload, scale);
+    }
+    ++from[a];
+    ++to[b];
+  }
+  tile_new_rows(bytes.data(), layout, {}, counts, old.head_dim, side.kind);
+  replace(widths.size(), counts, bytes);
+}
+
+void Segment::truncate(std::size_t n_tokens, const Side& side) {
+  if (n_tokens >= n_tokens_) return;
+  std::vector<Width> widths(n_tokens);
+  for (std::size_t t = 0; t < n_tokens; ++t) widths[t] = width(t);
+  keep(0, widths, side);
 }
 
 void Segment::unpack(const Side& side, Tile& tile) const {

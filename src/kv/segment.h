@@ -45,6 +45,13 @@ class Segment {
   /// bring the tokens. REQUIRES: size() + n <= kMaxTokens.
   void append(std::span<const Width> widths, std::span<const float> rows, const Side& side);
 
+  /// Keeps the vectors [first, first + widths.size()) alone, at `widths`, and frees what is left over. One
+  /// that gets narrower is read back and encoded again, so its errors add up; the bytes of the others are
+  /// those that append() made. REQUIRES: first + widths.size() <= size(), no vector gets wider.
+  void keep(std::size_t first, std::span<const Width> widths, const Side& side);
+  /// Drops the vectors from `n_tokens` on.
+  void truncate(std::size_t n_tokens, const Side& side);
+
   /// Reads everything back. The tile is rotated unless every vector has 16 bits.
   void unpack(const Side& side, Tile& tile) const;
 
@@ -54,10 +61,13 @@ class Segment {
   const std::array<std::uint16_t, kWidthCount>& counts() const { return counts_; }
   /// Bytes on the heap: tags, scales and payload.
   std::size_t heap_bytes() const { return bytes_.capacity(); }
-  /// Those bytes; valid until the next append.
+  /// Those bytes; valid until the next change.
   std::span<const std::byte> bytes() const { return bytes_; }
 
  private:
+  void replace(std::size_t n_tokens, const std::array<std::uint16_t, kWidthCount>& counts,
+               std::span<const std::byte> bytes);
+
   std::size_t n_tokens_ = 0;
   std::array<std::uint16_t, kWidthCount> counts_{};
   std::pmr::vector<std::byte> bytes_;

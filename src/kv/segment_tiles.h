@@ -42,18 +42,22 @@ constexpr std::uint64_t spread_codes(std::uint64_t word) {
   return (word | word << (8 - kBits)) & (kCode * 0x0101010101010101ULL);
 }
 
+/// n <= 8 bytes as a little-endian number.
+template <std::size_t n>
+std::uint64_t load_bytes(const std::byte* from) {
+  if constexpr (n == 3 || n == 6) {  // one copy into a wider word goes through memory and stalls
+    return load_bytes<n / 3 * 2>(from) | load_bytes<n / 3>(from + n / 3 * 2) << (n / 3 * 16);
+  } else {
+    std::uint64_t word = 0;
+    std::memcpy(&word, from, n);
+    return word;
+  }
+}
+
 /// The next 8 codes of a row, one to a byte.
 template <int kBits>
 std::uint64_t load_codes(const std::byte* row) {
-  std::uint64_t word = 0;
-  if constexpr (kBits == 3) {  // a copy of 3 bytes into a wider word goes through memory and stalls
-    std::uint16_t low = 0;
-    std::memcpy(&low, row, sizeof(low));
-    word = low | std::to_integer<std::uint64_t>(row[2]) << 16;
-  } else {
-    std::memcpy(&word, row, kBits);
-  }
-  return spread_codes<kBits>(word);
+  return spread_codes<kBits>(load_bytes<kBits>(row));
 }
 
 /// The codes of one row, one to a byte: ceil(head_dim / 8) * 8 of them.
@@ -67,5 +71,7 @@ void spread_row(const std::byte* row, std::size_t head_dim, std::uint8_t* codes)
 
 /// Turns tile_tokens(kind) rows of codes into one tile, in place. REQUIRES: head_dim is a multiple of 64.
 void tile_rows(SideKind kind, Width width, std::size_t head_dim, std::byte* rows);
+/// The inverse.
+void untile_rows(SideKind kind, Width width, std::size_t head_dim, std::byte* tile);
 
 }  // namespace miser::kv

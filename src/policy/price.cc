@@ -39,7 +39,12 @@ void Price::count(std::size_t side, float log_sensitivity, kv::Width width) {
 void Price::advance(std::size_t read_from) {
   const std::size_t period = read_from / kPeriod;
   if (period == period_) return;
+  const bool truncated = period < period_;
   period_ = period;
+  if (truncated) {  // the price is kept, but not how it was changing
+    now_ = before_ = {};
+    return;
+  }
   if (counted_ > 0) solve();
   begin_period();
 }

@@ -1,4 +1,5 @@
 #pragma once
+#include <algorithm>
 #include <cstddef>
 #include <vector>
 
@@ -33,6 +34,8 @@ class Recorder final : public kv::WidthChooser {
   /// The record of `position`, a default one while it is exact.
   TokenRecord at(std::size_t position) const;
   void clear() { tokens_.clear(); }
+  /// Forgets the positions from `n` on.
+  void truncate(std::size_t n) { tokens_.resize(std::min(n, tokens_.size())); }
   void copy_tokens(const Recorder& other) { tokens_ = other.tokens_; }
 
  private:

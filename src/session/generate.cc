@@ -40,6 +40,7 @@ class Run {
     const auto decode_start = Clock::now();
     result_.stop_reason = prefilled ? decode() : StopReason::kInterrupted;
     text_.finish();
+    forget_stop_string(session_.size() - result_.n_decoded);
     result_.decode_ms = ms_since(decode_start);
     result_.text = text_.text();
     return std::move(result_);
@@ -83,6 +84,22 @@ class Run {
       ++result_.n_decoded;
     }
     return StopReason::kLength;  // 0 tokens were asked for
+  }
+
+  // Drops the tokens that reach into the stop string or past it from the session, in which the answer begins
+  // at position `first`.
+  void forget_stop_string(std::size_t first) {
+    std::size_t& n = result_.n_kept;
+    n = result_.tokens.size();
+    if (result_.stop_reason != StopReason::kStopString) return;
+    std::string_view rest = text_.text();
+    for (n = 0; !rest.empty(); ++n) {
+      const std::size_t size = tokenizer_.piece(result_.tokens[n]).size();
+      if (size > rest.size()) break;
+      rest.remove_prefix(size);
+    }
+    result_.rest = rest;
+    session_.truncate(first + n);
   }
 
   bool interrupted() const { return options_.interrupt != nullptr && options_.interrupt->load(); }

@@ -30,6 +30,10 @@ struct Generation {
   std::size_t n_prompt = 0;
   std::vector<Token> tokens;  ///< sampled, an end-of-generation token left out
   std::size_t n_decoded = 0;  ///< those of `tokens` that went through the model: perhaps not the last
+  /// Those of `tokens` that lie wholly in `text`: all, unless a stop string ended it. The session forgets the
+  /// others.
+  std::size_t n_kept = 0;
+  std::string rest;  ///< end of `text` that lies within a token that is not kept
   StopReason stop_reason = StopReason::kLength;
   double prefill_ms = 0;
   double decode_ms = 0;

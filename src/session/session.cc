@@ -166,6 +166,18 @@ void Session::clear() {
   tokens_.clear();
 }
 
+void Session::truncate(std::size_t n) {
+  if (n >= size()) return;
+  if (n == 0) return clear();
+  cache_.truncate(n);
+  tokens_.resize(n);
+  if (recorder_) recorder_->truncate(cache_.layer(0).staged_begin);
+  if (!wants_token_signals()) return;
+  history_.resize(n);
+  rarity_ = {};
+  for (const std::int32_t token : tokens_) rarity_.observe(token);
+}
+
 void Session::copy_tokens(const Session& other) {
   cache_.copy_tokens(other.cache_);
   policy_->copy_state(*other.policy_);

@@ -62,6 +62,9 @@ class Session {
 
   /// Forgets everything.
   void clear();
+  /// Forgets the tokens from position `n` on (kv::Cache::truncate()); nothing where there are none. A policy
+  /// keeps what it has learnt of their text.
+  void truncate(std::size_t n);
   /// Becomes a copy of what `other` was fed, to go on from a shared beginning. REQUIRES: the same model and
   /// options.
   void copy_tokens(const Session& other);
