@@ -85,6 +85,9 @@ class LongRuns:
         for options in ([], ["--json"]):
             merged = self.output("eval", "merge", "2.jsonl", "0.jsonl", "1.jsonl", *options)
             self.assertEqual(merged, self.output(*self.command, *options))
+        self.output("eval", "merge", "2.jsonl", "0.jsonl", "1.jsonl", "--save", "merged.jsonl")
+        self.output(*self.command, "--resume", "one.jsonl")
+        self.assertEqual((self.folder / "merged.jsonl").read_bytes(), (self.folder / "one.jsonl").read_bytes())
 
     def test_states_that_are_no_whole_run_are_not_merged(self):
         for i in range(2):
@@ -93,7 +96,8 @@ class LongRuns:
         self.assert_refused(1, ["no state has"], "eval", "merge", "0.jsonl")
         self.assert_refused(1, ["in two states"], "eval", "merge", "0.jsonl", "1.jsonl", "1.jsonl")
         self.assert_refused(1, ["other.jsonl: ", "kv_window is 0, expected 32"], "eval", "merge", "0.jsonl", "other.jsonl")
-        self.assert_refused(1, ["missing.jsonl"], "eval", "merge", "0.jsonl", "missing.jsonl")
+        self.assert_refused(1, ["missing.jsonl"], "eval", "merge", "0.jsonl", "missing.jsonl", "--save", "merged.jsonl")
+        self.assert_refused(1, ["no/such: cannot create"], "eval", "merge", "0.jsonl", "1.jsonl", "--save", "no/such")
         lines = (self.folder / "1.jsonl").read_text().splitlines()
         self.write("1.jsonl", "\n".join([*lines[:2], "{}", *lines[3:], ""]))
         self.assert_refused(1, ["1.jsonl:3: "], "eval", "merge", "0.jsonl", "1.jsonl")

@@ -89,6 +89,12 @@ KlState merge_kl_states(const std::vector<std::string>& paths) {
   return all;
 }
 
+std::string state_lines(const KlState& state) {
+  std::string lines = state_line(state.header);
+  for (const ContextRecord& record : state.records) lines += state_line(to_json(record));
+  return lines;
+}
+
 KlStateWriter::KlStateWriter(const std::string& path, KlState& state)
     : file_(path, state.header, [&](std::size_t& complete_bytes) {
         KlState found = read_kl_state(path, &complete_bytes);

@@ -31,6 +31,9 @@ KlState read_kl_state(const std::string& path, std::size_t* complete_bytes = nul
 /// out.
 KlState merge_kl_states(const std::vector<std::string>& paths);
 
+/// The file that KlStateWriter leaves of this state.
+std::string state_lines(const KlState& state);
+
 /// Appends records to a state file, each flushed when it is added.
 class KlStateWriter {
  public:

@@ -39,6 +39,10 @@ std::size_t read_state_lines(const std::string& path, const std::function<void(s
   return at;
 }
 
+std::string state_line(const json& line) {
+  return line.dump() + "\n";
+}
+
 json whole_run(json header) {
   header["shard"] = "0/1";
   return header;
@@ -73,7 +77,7 @@ StateFile::StateFile(std::string path, const json& header, const Resume& resume)
 }
 
 void StateFile::write(const json& line) {
-  const std::string text = line.dump() + "\n";
+  const std::string text = state_line(line);
   errno = 0;
   const bool written = std::fwrite(text.data(), 1, text.size(), file_.get()) == text.size();
   if (!written || std::fflush(file_.get()) != 0)

@@ -20,6 +20,9 @@ std::string read_state_text(const std::string& path);
 /// reason.
 std::size_t read_state_lines(const std::string& path, const std::function<void(std::string_view)>& add_line);
 
+/// A header or record as a line.
+std::string state_line(const nlohmann::json& line);
+
 /// The header of the run that its shards make up: equal for all of them.
 nlohmann::json whole_run(nlohmann::json header);
 

@@ -108,6 +108,12 @@ TaskState merge_states(const std::vector<std::string>& paths) {
   return all;
 }
 
+std::string state_lines(const TaskState& state) {
+  std::string lines = state_line(state.header);
+  for (const Record& record : state.records) lines += state_line(to_json(record));
+  return lines;
+}
+
 StateWriter::StateWriter(const std::string& path, const json& header, std::vector<Record>& done)
     : file_(path, header, [&](std::size_t& complete_bytes) {
         TaskState found = read_state(path, &complete_bytes);

@@ -50,6 +50,9 @@ TaskState read_state(const std::string& path, std::size_t* complete_bytes = null
 /// Joins the shards of one run. Throws Error when they are not of the same run, overlap or leave items out.
 TaskState merge_states(const std::vector<std::string>& paths);
 
+/// The file that StateWriter leaves of this state.
+std::string state_lines(const TaskState& state);
+
 /// Appends records to a state file, each flushed when it is added.
 class StateWriter {
  public:
