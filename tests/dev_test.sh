@@ -66,7 +66,7 @@ expect 0; logged '^miser run -p hello$'; logged '^fetch_model.sh'
 [ "$(cat "$work/out")" = "text, from $work/elsewhere" ] || problem "stdout is not the text alone"
 
 dev missing='' "$repo/dev" run
-expect 0; logged '^miser run -p .* -n 128 --temp 0.7 -s 1$'
+expect 0; logged '^miser run -p .* -n 256 --temp 0.8 --repeat-penalty 1.1 -s 1$'
 
 dev missing='' offline=1 "$repo/dev" run -p hello
 expect 1; not_logged '^miser'
