@@ -17,8 +17,8 @@
 namespace miser::kv {
 namespace {
 
-/// A few queries are read in 16 bits and their weights in 15 (kv/packed.h): a score of up to 30 is off by some
-/// 30 * 2^-15, and so is a weight in proportion; values are below 6 and errors of many keys average out.
+/// A few queries are read in 16 bits and their weights in 15 (kv/packed.h): a score of up to 30 is off by
+/// some 30 * 2^-15, and so is a weight in proportion; values are below 6 and errors of many keys average out.
 constexpr double kTolerance = 1e-3;
 
 /// Random queries, keys and values of one layer, [n, heads, head_dim] each. Scores have a deviation of 3.
