@@ -54,7 +54,7 @@ HWY_INLINE void store_sums(const Vector (&v)[kTokens], float* out) {
 
 /// Adds up the 128-bit blocks of v.
 template <class D>
-HWY_INLINE hn::Vec<hn::CappedTag<float, 4> > sum_blocks(D d, hn::Vec<D> v) {
+HWY_INLINE hn::Vec<hn::CappedTag<float, 4> > sum_blocks(D /*d*/, hn::Vec<D> v) {
   if constexpr (MaxLanes(D()) <= 4) {
     return v;
   } else {

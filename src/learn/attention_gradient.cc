@@ -24,7 +24,6 @@ void transpose(const float* x, std::size_t rows, std::size_t cols, float* out) {
 
 AttentionGradient::AttentionGradient(const ModelConfig& config, PositionRule rule, std::size_t n_samples)
     : head_dim_(config.head_dim),
-      n_heads_(config.n_heads),
       n_kv_heads_(config.n_kv_heads),
       group_(config.group()),
       n_samples_(n_samples),

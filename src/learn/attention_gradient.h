@@ -91,7 +91,6 @@ class AttentionGradient {
   std::size_t n_rows(Block block) const { return (block.end - block.begin) * group_; }
 
   std::size_t head_dim_;
-  std::size_t n_heads_;
   std::size_t n_kv_heads_;
   std::size_t group_;
   std::size_t n_samples_;
