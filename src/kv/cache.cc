@@ -4,7 +4,6 @@
 #include <cmath>
 
 #include "base/error.h"
-#include "kv/width_chooser.h"
 
 namespace miser::kv {
 namespace {
@@ -48,13 +47,16 @@ Cache::Cache(const CacheConfig& config, const Centres& centres, std::pmr::memory
 }
 
 void Cache::clear() {
+  first_kept_ = 0;
   layers_.clear();
   layers_.reserve(config_.n_layers);
   for (std::size_t i = 0; i < config_.n_layers; ++i) layers_.emplace_back(config_, memory_.get());
+  if (config_.memory > 0) budget_.emplace(config_, bytes());
 }
 
 void Cache::truncate(std::size_t n) {
   if (n >= size()) return;
+  first_kept_ = std::min(first_kept_, n);
   for (std::size_t i = 0; i < layers_.size(); ++i) truncate(i, n);
 }
 
@@ -65,7 +67,7 @@ void Cache::truncate(std::size_t layer, std::size_t n) {
   const auto cut = [&](std::pmr::vector<Segment>& segments, const Side& side) {
     while (segments.size() > n_segments) segments.pop_back();
     if (segments.empty()) return;
-    const std::size_t first = std::max((segments.size() - 1) * Segment::kMaxTokens, config_.sinks);
+    const std::size_t first = std::max((segments.size() - 1) * Segment::kMaxTokens, first_kept());
     segments.back().truncate(l.staged_begin - std::min(l.staged_begin, first), side);
   };
   for (std::size_t g = 0; g < config_.n_kv_heads; ++g) {
@@ -75,12 +77,10 @@ void Cache::truncate(std::size_t layer, std::size_t n) {
 }
 
 void Cache::copy_tokens(const Cache& other) {
+  clear();  // all of it, so that old and new tokens do not add up
   for (std::size_t i = 0; i < layers_.size(); ++i) layers_[i].copy_tokens(other.layers_[i]);
-}
-
-std::size_t Cache::exact_begin(std::size_t position) const {
-  if (position < config_.window) return 0;
-  return (position - config_.window) / config_.block * config_.block;
+  first_kept_ = other.first_kept_;
+  budget_ = other.budget_;
 }
 
 Side Cache::side(const std::pmr::vector<float>& centres, std::size_t layer, std::size_t head,
@@ -91,7 +91,8 @@ Side Cache::side(const std::pmr::vector<float>& centres, std::size_t layer, std:
 }
 
 std::size_t Cache::bytes_f16() const {
-  return size() * config_.n_layers * config_.n_kv_heads * config_.head_dim * 2 * sizeof(std::uint16_t);
+  return (size() - n_dropped()) * config_.n_layers * config_.n_kv_heads * config_.head_dim * 2 *
+         sizeof(std::uint16_t);
 }
 
 double Cache::bits_per_element() const {
@@ -114,7 +115,7 @@ std::array<std::uint64_t, kWidthCount> Cache::vectors_at() const {
       count(head.v);
     }
   }
-  const std::uint64_t all = 2 * size() * config_.n_layers * config_.n_kv_heads;
+  const std::uint64_t all = 2 * (size() - n_dropped()) * config_.n_layers * config_.n_kv_heads;
   total[static_cast<std::size_t>(Width::k16)] += all - packed;
   return total;
 }

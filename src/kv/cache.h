@@ -4,12 +4,16 @@
 #include <cstdint>
 #include <memory>
 #include <memory_resource>
+#include <optional>
 #include <vector>
 
+#include "kv/budget.h"
 #include "kv/counting_resource.h"
 #include "kv/layer_cache.h"
 #include "kv/rotation.h"
 #include "kv/segment.h"
+#include "kv/width_chooser.h"
+#include "nn/thread_pool.h"
 
 namespace miser::kv {
 
@@ -24,22 +28,35 @@ struct Centres {
 class Cache {
  public:
   /// `memory` receives every allocation that grows with tokens. Throws Error when the configuration is
-  /// impossible (a block that does not divide a segment, centres of another size).
+  /// impossible (a block that does not divide a segment, centres of another size, a limit of memory below
+  /// what the exact tokens need).
   explicit Cache(const CacheConfig& config, const Centres& centres = {},
                  std::pmr::memory_resource* memory = std::pmr::new_delete_resource());
 
   const CacheConfig& config() const { return config_; }
+  /// Positions so far, those of dropped tokens included.
   std::size_t size() const { return layers_.empty() ? 0 : layers_.back().n_tokens; }
+  /// Most positions that it can hold: the context, or fewer when the limit of memory is reached before.
+  std::size_t capacity() const;
+  /// Tokens that were dropped because no vector could be made narrower: those that followed the sinks.
+  std::size_t n_dropped() const { return first_kept() - config_.sinks; }
   void clear();
   /// Drops the tokens from position `n` on; nothing where there are none. What is packed stays packed, and
   /// the tokens that follow are a new exact window. docs/cache-layout.md says what differs from a cache that
   /// never had the dropped tokens.
   void truncate(std::size_t n);
+  /// How many of the next `n` tokens may come in one chunk, after making room for them where there is a limit
+  /// of memory: vectors are demoted, or the oldest tokens dropped. Call it before every chunk. REQUIRES: n >
+  /// 0 tokens fit into the capacity.
+  std::size_t admit(std::size_t n, nn::ThreadPool& pool);
+  /// Narrows the widths of a leaving block to what the limit of memory allows.
+  void limit(BlockWidths& widths) const;
+  bool has_limit() const { return budget_.has_value(); }
   /// Takes over the tokens of `other`, which keeps them. REQUIRES: the same configuration and centres.
   void copy_tokens(const Cache& other);
 
   /// First position that the query at `position` reads exactly (sinks aside).
-  std::size_t exact_begin(std::size_t position) const;
+  std::size_t exact_begin(std::size_t position) const { return kv::exact_begin(config_, position); }
   LayerCache& layer(std::size_t index) { return layers_[index]; }
   const LayerCache& layer(std::size_t index) const { return layers_[index]; }
   Side key_side(std::size_t layer, std::size_t head) const {
@@ -53,7 +70,7 @@ class Cache {
   /// Bytes allocated now and at most so far: payload, scales, tags, staged rows, signals, centres, slack.
   std::size_t bytes() const { return memory_->bytes(); }
   std::size_t bytes_peak() const { return memory_->peak(); }
-  /// Bytes that the same tokens take in binary16.
+  /// Bytes that the tokens that it holds take in binary16.
   std::size_t bytes_f16() const;
   /// 8 * bytes() / elements; 0 when empty.
   double bits_per_element() const;
@@ -61,7 +78,15 @@ class Cache {
   std::array<std::uint64_t, kWidthCount> vectors_at() const;
 
  private:
+  std::size_t first_kept() const { return std::max(first_kept_, config_.sinks); }
   void truncate(std::size_t layer, std::size_t n);
+  void make_room(nn::ThreadPool& pool);
+  std::size_t needed(std::size_t end) const;
+  bool fits(std::size_t end) const { return needed(end) <= config_.memory; }
+  void demote(std::size_t wanted, nn::ThreadPool& pool);
+  void drop_oldest(std::size_t wanted, nn::ThreadPool& pool);
+  template <typename F>
+  void for_each_segment(F&& f);
   Side side(const std::pmr::vector<float>& centres, std::size_t layer, std::size_t head, SideKind kind) const;
 
   CacheConfig config_;
@@ -70,6 +95,8 @@ class Cache {
   std::pmr::vector<float> centres_v_;
   Rotation rotation_;
   std::pmr::vector<LayerCache> layers_;
+  std::size_t first_kept_ = 0;  ///< the positions before it are dropped, but for the sinks
+  std::optional<Budget> budget_;
 };
 
 }  // namespace miser::kv

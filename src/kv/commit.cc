@@ -25,20 +25,25 @@ void Attention::commit_block(std::size_t first, std::size_t n, WidthChooser& cho
   describe(block, chooser);
   widths_.k.assign(heads_.size() * n, Width::k16);
   widths_.v.assign(heads_.size() * n, Width::k16);
+  const std::size_t n_ratings = cache_.has_limit() ? n : 0;  // of a head
+  widths_.k_rating.assign(heads_.size() * n_ratings, 0);
+  widths_.v_rating.assign(heads_.size() * n_ratings, 0);
   chooser.choose(block, widths_);
+  cache_.limit(widths_);
 
   const std::size_t segment = first / Segment::kMaxTokens;
   const std::size_t from = row(first) * head_dim_;
+  for (PackedHead& head : layer().heads) head.add_segments(segment + 1);
   pool_.parallel_for(2 * heads_.size(), [&](std::size_t item, int) {
     const std::size_t g = item / 2;
     const bool is_key = item % 2 == 0;
     PackedHead& head = layer().heads[g];
-    std::pmr::vector<Segment>& segments = is_key ? head.k : head.v;
-    while (segments.size() <= segment) segments.emplace_back(segments.get_allocator().resource());
     const auto widths = std::span<const Width>(is_key ? widths_.k : widths_.v).subspan(g * n, n);
     const auto rows = std::span<const float>(is_key ? heads_[g].k : heads_[g].v).subspan(from, n * head_dim_);
-    segments[segment].append(widths, rows,
-                             is_key ? cache_.key_side(chunk_.layer, g) : cache_.value_side(chunk_.layer, g));
+    const std::vector<std::uint8_t>& ratings = is_key ? widths_.k_rating : widths_.v_rating;
+    (is_key ? head.k : head.v)[segment].append(
+        widths, rows, is_key ? cache_.key_side(chunk_.layer, g) : cache_.value_side(chunk_.layer, g),
+        std::span(ratings).subspan(g * n_ratings, n_ratings));
   });
 }
 

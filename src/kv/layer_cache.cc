@@ -24,6 +24,13 @@ void count_received(const CacheConfig& config, std::size_t g, std::size_t head,
   }
 }
 
+void PackedHead::add_segments(std::size_t n) {
+  for (auto* const segments : {&k, &v}) {
+    segments->reserve(n);
+    while (segments->size() < n) segments->emplace_back(segments->get_allocator().resource());
+  }
+}
+
 LayerCache::LayerCache(const CacheConfig& config, std::pmr::memory_resource* memory)
     : sinks(config.sinks),
       exact_k(memory),
@@ -36,6 +43,7 @@ LayerCache::LayerCache(const CacheConfig& config, std::pmr::memory_resource* mem
       max_rows_(config.sinks + std::min(config.window + config.block, config.context)) {
   heads.reserve(config.n_kv_heads);
   for (std::size_t g = 0; g < config.n_kv_heads; ++g) heads.emplace_back(memory);
+  if (config.memory > 0) reserve_exact(max_rows_, true);
 }
 
 std::size_t LayerCache::exact_row(std::size_t position) const {
@@ -65,7 +73,6 @@ void LayerCache::copy_tokens(const LayerCache& other) {
   exact_v = other.exact_v;
   received = other.received;
   auto copy = [](const std::pmr::vector<Segment>& from, std::pmr::vector<Segment>& to) {
-    to.clear();
     to.reserve(from.size());
     for (const Segment& segment : from) to.emplace_back(segment, to.get_allocator().resource());
   };

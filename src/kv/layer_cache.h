@@ -19,6 +19,9 @@ struct CacheConfig {
   std::size_t block = 32;   ///< B: tokens are committed in aligned blocks of B; divides Segment::kMaxTokens
   std::size_t sinks = 4;    ///< first tokens that stay exact for ever
   ScaleRule scales = ScaleRule::kUnbiased;
+  std::size_t memory = 0;     ///< most bytes ever allocated; 0: no limit
+  bool drop_oldest = false;   ///< when nothing can be demoted any more: else no token comes in
+  Width widest = Width::k16;  ///< of all that the chooser gives; matters to a cache with a limit alone
 };
 
 /// Floats kept per exact token and layer for LeavingBlock::received*: sums per query head, then squares and
@@ -38,6 +41,8 @@ void count_received(const CacheConfig& config, std::size_t g, std::size_t head,
 /// out.
 struct PackedHead {
   explicit PackedHead(std::pmr::memory_resource* memory) : k(memory), v(memory) {}
+  /// Appends empty segments until there are `n` of each side, with no room for more.
+  void add_segments(std::size_t n);
 
   std::pmr::vector<Segment> k;
   std::pmr::vector<Segment> v;
@@ -46,9 +51,10 @@ struct PackedHead {
 /// The state of one layer between two forward passes. Positions [0, min(sinks, staged_begin)) are sinks,
 /// [sinks, staged_begin) are packed, [staged_begin, n_tokens) are staged: exact, in binary16, not rotated.
 struct LayerCache {
+  /// With a limit of memory it has all rows from the start, so that they never grow.
   LayerCache(const CacheConfig& config, std::pmr::memory_resource* memory);
 
-  /// Takes over the tokens of `other`, which keeps them.
+  /// Takes over the tokens of `other`, which keeps them. REQUIRES: no packed tokens.
   void copy_tokens(const LayerCache& other);
 
   /// Row of a sink's or staged token's position in the exact arrays: sinks come first, without a gap.

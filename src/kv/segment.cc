@@ -33,12 +33,41 @@ void load_exact(const std::byte* payload, std::span<float> rows) {
   }
 }
 
-/// Encodes a vector that is centred and rotated already.
-void encode_row(std::span<const float> row, Width width, const Side& side, std::byte* payload,
-                std::byte* scale) {
-  const std::uint16_t half = encode(width, row, side.rule, {payload, payload_bytes(width, row.size())});
-  std::memcpy(scale, &half, sizeof(half));
-}
+/// A vector among those of its width in untiled bytes: its payload and its scale, which may lie at any
+/// address.
+struct Row {
+  Row(std::span<std::byte> bytes, const SegmentLayout& layout, Width of, std::size_t rank)
+      : width(of),
+        payload(bytes.subspan(layout.payloads[index()] + rank * layout.payload_size[index()],
+                              layout.payload_size[index()])),
+        scale(bytes.subspan(layout.scales[index()] + rank * scale_bytes(width), scale_bytes(width))) {}
+
+  /// Encodes x, which is centred and rotated. REQUIRES: not 16 bits.
+  void encode(std::span<const float> x, const Side& side) const {
+    const std::uint16_t half = kv::encode(width, x, side.rule, payload);
+    std::memcpy(scale.data(), &half, sizeof(half));
+  }
+
+  /// Reads it back, centred and rotated.
+  void decode(const Side& side, std::span<float> x) const {
+    if (width == Width::k16) {
+      load_exact(payload.data(), x);
+      centre_and_rotate(x, side);
+      return;
+    }
+    std::uint16_t half = 0;
+    std::memcpy(&half, scale.data(), sizeof(half));
+    float scale_value = 0;
+    nn::f16_to_f32({&half, 1}, {&scale_value, 1});
+    kv::decode(width, payload, scale_value, x);
+  }
+
+  std::size_t index() const { return static_cast<std::size_t>(width); }
+
+  Width width;
+  std::span<std::byte> payload;
+  std::span<std::byte> scale;
+};
 
 /// Copies tags and groups of n_tokens tokens to where they lie in a larger segment.
 void copy_groups(const std::pmr::vector<std::byte>& from, const SegmentLayout& old, std::size_t n_tokens,
@@ -80,54 +109,41 @@ std::vector<std::byte> untiled(std::span<const std::byte> bytes, const Groups& g
   return rows;
 }
 
-/// A vector as a row of an untiled segment, centred and rotated.
-void read_rotated(const std::vector<std::byte>& rows, const SegmentLayout& layout, Width width,
-                  std::size_t rank, const Side& side, std::span<float> out) {
-  const auto w = static_cast<std::size_t>(width);
-  const std::byte* const payload = rows.data() + layout.payloads[w] + rank * layout.payload_size[w];
-  if (width == Width::k16) {
-    load_exact(payload, out);
-    centre_and_rotate(out, side);
-    return;
-  }
-  std::uint16_t half = 0;
-  std::memcpy(&half, rows.data() + layout.scales[w] + rank * sizeof(half), sizeof(half));
-  float scale = 0;
-  nn::f16_to_f32({&half, 1}, {&scale, 1});
-  decode(width, {payload, layout.payload_size[w]}, scale, out);
-}
-
 }  // namespace
 
-void Segment::append(std::span<const Width> widths, std::span<const float> rows, const Side& side) {
+void Segment::append(std::span<const Width> widths, std::span<const float> rows, const Side& side,
+                     std::span<const std::uint8_t> new_ratings) {
   const std::size_t head_dim = side.rotation->head_dim();
   assert(n_tokens_ + widths.size() <= kMaxTokens && rows.size() == widths.size() * head_dim);
+  assert(new_ratings.empty() || new_ratings.size() == widths.size());
   if (widths.empty()) return;
+  if (n_tokens_ == 0) rated_ = !new_ratings.empty();
+  assert(rated_ == !new_ratings.empty());
   auto counts = counts_;
   for (const Width width : widths) ++counts[static_cast<std::size_t>(width)];
   const std::size_t n_tokens = n_tokens_ + widths.size();
   const SegmentLayout layout(n_tokens, counts, head_dim);
-  std::vector<std::byte> bytes(layout.total);
+  std::vector<std::byte> bytes(layout.total + (rated_ ? n_tokens : 0));
   copy_groups(bytes_, SegmentLayout(n_tokens_, counts_, head_dim), n_tokens_, bytes, layout, n_tokens);
 
-  std::vector<float> row(head_dim);
+  std::vector<float> x(head_dim);
   std::vector<std::uint16_t> halves;
   auto ranks = counts_;
   for (std::size_t i = 0; i < widths.size(); ++i) {
-    const auto w = static_cast<std::size_t>(widths[i]);
-    const std::size_t rank = ranks[w]++;
-    std::byte* const payload = bytes.data() + layout.payloads[w] + rank * layout.payload_size[w];
-    std::copy_n(rows.begin() + i * head_dim, head_dim, row.begin());
+    const Row row(bytes, layout, widths[i], ranks[static_cast<std::size_t>(widths[i])]++);
+    std::copy_n(rows.begin() + i * head_dim, head_dim, x.begin());
     set_tag(bytes.data(), n_tokens, n_tokens_ + i, widths[i]);
     if (widths[i] == Width::k16) {
-      store_exact(row, halves, payload);
+      store_exact(x, halves, row.payload.data());
       continue;
     }
-    centre_and_rotate(row, side);
-    encode_row(row, widths[i], side, payload,
-               bytes.data() + layout.scales[w] + rank * scale_bytes(widths[i]));
+    centre_and_rotate(x, side);
+    row.encode(x, side);
   }
   tile_new_rows(bytes.data(), layout, counts_, counts, head_dim, side.kind);
+  std::copy(ratings().begin(), ratings().end(), bytes.begin() + layout.total);
+  std::copy(std::as_bytes(new_ratings).begin(), std::as_bytes(new_ratings).end(),
+            bytes.end() - new_ratings.size());
   replace(n_tokens, counts, bytes);
 }
 
@@ -143,36 +159,32 @@ void Segment::replace(std::size_t n_tokens, const std::array<std::uint16_t, kWid
 void Segment::keep(std::size_t first, std::span<const Width> widths, const Side& side) {
   assert(first + widths.size() <= n_tokens_);
   const Groups old(*this, side);
-  const std::vector<std::byte> rows = untiled(bytes_, old, side.kind);
+  std::vector<std::byte> old_bytes = untiled(bytes_, old, side.kind);
   std::array<std::uint16_t, kWidthCount> counts{};
   for (const Width width : widths) ++counts[static_cast<std::size_t>(width)];
   const SegmentLayout layout(widths.size(), counts, old.head_dim);
-  std::vector<std::byte> bytes(layout.total);
+  std::vector<std::byte> bytes(layout.total + (rated_ ? widths.size() : 0));
 
   std::array<std::uint16_t, kWidthCount> from{};  // ranks of the next vectors
   std::array<std::uint16_t, kWidthCount> to{};
   for (std::size_t t = 0; t < first; ++t) ++from[static_cast<std::size_t>(width(t))];
-  std::vector<float> row(old.head_dim);
+  std::vector<float> x(old.head_dim);
   for (std::size_t i = 0; i < widths.size(); ++i) {
     const Width was = width(first + i);
-    const auto a = static_cast<std::size_t>(was);
-    const auto b = static_cast<std::size_t>(widths[i]);
-    assert(b <= a);
+    assert(widths[i] <= was);
+    const Row source(old_bytes, old.layout, was, from[static_cast<std::size_t>(was)]++);
+    const Row target(bytes, layout, widths[i], to[static_cast<std::size_t>(widths[i])]++);
     set_tag(bytes.data(), widths.size(), i, widths[i]);
-    std::byte* const payload = bytes.data() + layout.payloads[b] + to[b] * layout.payload_size[b];
-    std::byte* const scale = bytes.data() + layout.scales[b] + to[b] * scale_bytes(widths[i]);
-    if (a == b) {
-      std::copy_n(rows.begin() + old.layout.payloads[a] + from[a] * layout.payload_size[a],
-                  layout.payload_size[a], payload);
-      std::copy_n(rows.begin() + old.layout.scales[a] + from[a] * scale_bytes(was), scale_bytes(was), scale);
+    if (widths[i] == was) {
+      std::ranges::copy(source.payload, target.payload.begin());
+      std::ranges::copy(source.scale, target.scale.begin());
     } else {
-      read_rotated(rows, old.layout, was, from[a], side, row);
-      encode_row(row, widths[i], side, payload, scale);
+      source.decode(side, x);
+      target.encode(x, side);
     }
-    ++from[a];
-    ++to[b];
   }
   tile_new_rows(bytes.data(), layout, {}, counts, old.head_dim, side.kind);
+  if (rated_) std::copy_n(ratings().begin() + first, widths.size(), bytes.begin() + layout.total);
   replace(widths.size(), counts, bytes);
 }
 
@@ -201,6 +213,10 @@ void Segment::unpack(const Side& side, Tile& tile) const {
     load_exact(groups.row(Width::k16, rank), row);
     centre_and_rotate(row, side);
   });
+}
+
+std::uint8_t Segment::rating(std::size_t token) const {
+  return rated_ ? std::to_integer<std::uint8_t>(ratings()[token]) : 0;
 }
 
 Width Segment::width(std::size_t token) const {

@@ -23,8 +23,9 @@ struct Tile {
 
 /// Packed vectors of a run of consecutive tokens of one (layer, KV head, K or V), grouped by width: each
 /// group is its scales, then its payloads, in token order. A tag of 3 bits per token gives its width, so
-/// ranks in the tags give both orders and no index is stored. One allocation, exactly as large as its
-/// content, drawn in docs/cache-layout.md. Every call on one segment must pass the same side.
+/// ranks in the tags give both orders and no index is stored. A byte per token may say what its vector is
+/// worth (kv/demotion.h). One allocation, exactly as large as its content, drawn in docs/cache-layout.md.
+/// Every call on one segment must pass the same side.
 class Segment {
  public:
   static constexpr std::size_t kMaxTokens = 512;
@@ -32,7 +33,10 @@ class Segment {
   explicit Segment(std::pmr::memory_resource* memory) : bytes_(memory) {}
   /// A copy of `other` in `memory`.
   Segment(const Segment& other, std::pmr::memory_resource* memory)
-      : n_tokens_(other.n_tokens_), counts_(other.counts_), bytes_(other.bytes_, memory) {}
+      : n_tokens_(other.n_tokens_),
+        counts_(other.counts_),
+        rated_(other.rated_),
+        bytes_(other.bytes_, memory) {}
   // A copy would silently allocate from the default memory resource.
   Segment(const Segment&) = delete;
   Segment& operator=(const Segment&) = delete;
@@ -42,8 +46,10 @@ class Segment {
 
   /// Appends widths.size() vectors; `rows` [n, head_dim] are exact, neither centred nor rotated, and every
   /// value is a binary16 number (so that 16 bits store it exactly). The bytes do not depend on how many calls
-  /// bring the tokens. REQUIRES: size() + n <= kMaxTokens.
-  void append(std::span<const Width> widths, std::span<const float> rows, const Side& side);
+  /// bring the tokens. `ratings`: [n], or empty. REQUIRES: size() + n <= kMaxTokens, all vectors are rated or
+  /// none.
+  void append(std::span<const Width> widths, std::span<const float> rows, const Side& side,
+              std::span<const std::uint8_t> ratings = {});
 
   /// Keeps the vectors [first, first + widths.size()) alone, at `widths`, and frees what is left over. One
   /// that gets narrower is read back and encoded again, so its errors add up; the bytes of the others are
@@ -57,19 +63,23 @@ class Segment {
 
   std::size_t size() const { return n_tokens_; }
   Width width(std::size_t token) const;
+  /// 0 where vectors are not rated.
+  std::uint8_t rating(std::size_t token) const;
   /// Number of vectors at each width.
   const std::array<std::uint16_t, kWidthCount>& counts() const { return counts_; }
-  /// Bytes on the heap: tags, scales and payload.
+  /// Bytes on the heap: tags, scales, payload and ratings.
   std::size_t heap_bytes() const { return bytes_.capacity(); }
   /// Those bytes; valid until the next change.
   std::span<const std::byte> bytes() const { return bytes_; }
 
  private:
+  std::span<const std::byte> ratings() const { return bytes().last(rated_ ? n_tokens_ : 0); }
   void replace(std::size_t n_tokens, const std::array<std::uint16_t, kWidthCount>& counts,
                std::span<const std::byte> bytes);
 
   std::size_t n_tokens_ = 0;
   std::array<std::uint16_t, kWidthCount> counts_{};
+  bool rated_ = false;
   std::pmr::vector<std::byte> bytes_;
 };
 

@@ -1,5 +1,6 @@
 #pragma once
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <vector>
 
@@ -36,10 +37,14 @@ struct LeavingBlock {
   std::span<const float> v;  ///< the same
 };
 
-/// A width for each K and V vector of a leaving block.
+/// A width for each K and V vector of a leaving block, and what it is worth.
 struct BlockWidths {
   std::vector<Width> k;  ///< [n_kv_heads, n_tokens]
   std::vector<Width> v;  ///< [n_kv_heads, n_tokens]
+  /// The same, as rating_of() gives them (kv/demotion.h). Only a cache with a budget reads them; vectors that
+  /// nobody rates are worth least, the oldest less than the others.
+  std::vector<std::uint8_t> k_rating{};
+  std::vector<std::uint8_t> v_rating{};
 };
 
 /// Decides how many bits leaving vectors keep. Called once per layer and block, in order of positions within
@@ -51,6 +56,8 @@ class WidthChooser {
   virtual bool wants_received() const { return false; }
   virtual bool wants_norms() const { return false; }
   virtual bool wants_vectors() const { return false; }
+  /// No width that `choose` gives is wider.
+  virtual Width widest() const { return Width::k16; }
   /// Fills `widths`, already sized, for `block`.
   virtual void choose(const LeavingBlock& block, BlockWidths& widths) = 0;
 };
