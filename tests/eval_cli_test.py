@@ -9,10 +9,15 @@ import shutil
 import signal
 import struct
 import subprocess
+import sys
 import unittest
+from pathlib import Path
 
 import cli_case
 from cli_case import CliCase, made_items, made_text
+
+sys.path.append(str(Path(__file__).resolve().parent.parent / "tools"))
+import paper_table
 
 POLICIES = ["--kv", "q4", "--kv", "rule"]
 
@@ -198,6 +203,12 @@ class Hellaswag(LongRuns, CliCase):
 
     def n_figures(self, n_records):
         return n_records
+
+    def test_table_of_the_paper_reads_its_figures(self):
+        row = json.loads(self.output(*self.command, "--json"))["rows"][1]
+        self.assertRegex(paper_table.accuracy(row), r"^\d+\.\d\d \[\d+\.\d, \d+\.\d\] p [01]\.\d\d$")
+        self.assertEqual((row["kv"], row["n"]), ("q4", N_FEW))
+        self.assertGreater(row["bits_per_element"], 4)
 
     def test_items_that_cannot_be_used_are_told(self):
         command = ["eval", "hellaswag", "-m", self.model, "--kv", "q4", "--data", "bad.jsonl", "--resume", "state"]

@@ -121,7 +121,7 @@ PAPER_TASKS = ("hellaswag", "openbookqa", "arc_challenge")
 PAPER_ARMS = ("f16", "q4", "q3", "rule", "paper:seed", "learned@2.75")
 PAPER_ACCURACIES = json.dumps({"rows": [
     {"kv": kv, "n": 200, "acc": 0.30 + 0.01 * i, "ci95": {"acc": [0.25, 0.4]}, "bits_per_element": 16.0 - i,
-     "vs_f16": {"acc": {"lost": 1, "won": 2, "p": 0.5 + 0.01 * i}}} for i, kv in enumerate(PAPER_ARMS)]})  # fmt: skip
+     "vs_f16": {"acc": {"lost": 1, "won": 2, "mcnemar_p": 0.5 + 0.01 * i}}} for i, kv in enumerate(PAPER_ARMS)]})  # fmt: skip
 PAPER_SPEEDS = json.dumps({"rows": [{"kv": kv, "depth": 2048, "decode_tok_per_s": 100.0 * 2**i}
                                     for i, kv in enumerate(PAPER_ARMS)]})  # fmt: skip
 

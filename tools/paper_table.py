@@ -29,7 +29,7 @@ def rows_by_policy(path):
 def accuracy(row):
     low, high = row["ci95"]["acc"]
     interval = f"{100 * row['acc']:.2f} [{100 * low:.1f}, {100 * high:.1f}]"
-    return interval if row["kv"] == "f16" else f"{interval} p {row['vs_f16']['acc']['p']:.2f}"
+    return interval if row["kv"] == "f16" else f"{interval} p {row['vs_f16']['acc']['mcnemar_p']:.2f}"
 
 
 def table(out, model):
