@@ -7,8 +7,11 @@
 #include <vector>
 
 #include "base/error.h"
+#include "kv/demotion.h"
+#include "policy/fixed.h"
 #include "policy/policy.h"
 #include "policy/random.h"
+#include "policy/rated.h"
 #include "policy/recorder.h"
 #include "policy/rule.h"
 
@@ -80,6 +83,34 @@ TEST(FixedPolicy, GivesKeysAndValuesTheirOwnWidth) {
   const auto widths = choose(*policy, block_at(0, 32));
   EXPECT_THAT(widths.k, testing::Each(Width::k3));
   EXPECT_THAT(widths.v, testing::Each(Width::k2));
+}
+
+TEST(RatedPolicy, RatesByAttentionAndNormWhereThePolicyKnowsNoSensitivity) {
+  // 2 tokens, 2 KV heads, 2 query heads each.
+  const std::vector<float> received = {0.1F, 0.2F, 0.3F, 0.4F, 1, 2, 3, 4};
+  const std::vector<float> k_norm2 = {10, 20, 30, 40};
+  const std::vector<float> v_norm2 = {1, 2, 3, 0};
+  kv::LeavingBlock block;
+  block.n_tokens = 2;
+  block.n_heads = 4;
+  block.n_kv_heads = 2;
+  block.received = received;
+  block.k_norm2 = k_norm2;
+  block.v_norm2 = v_norm2;
+  kv::BlockWidths widths;
+  widths.k = widths.v = std::vector<kv::Width>(4, kv::Width::k16);
+  widths.k_rating = widths.v_rating = std::vector<std::uint8_t>(4);
+  Fixed fixed(kv::Width::k8, kv::Width::k4);
+  Rated rated(fixed);
+  EXPECT_TRUE(rated.wants_received() && rated.wants_norms());
+  rated.choose(block, widths);
+  EXPECT_EQ(widths.k, std::vector<kv::Width>(4, kv::Width::k8));
+  const auto rating = [](double x) { return kv::rating_of(static_cast<float>(std::log(x))); };
+  // [n_kv_heads, n_tokens]
+  EXPECT_THAT(widths.k_rating,
+              testing::ElementsAre(rating(0.3 * 10), rating(3 * 30), rating(0.7 * 20), rating(7 * 40)));
+  EXPECT_THAT(widths.v_rating,
+              testing::ElementsAre(rating(0.3), rating(3 * 3), rating(0.7 * 2), rating(7e-10)));
 }
 
 TEST(RandomPolicy, DrawsWidthsInTheGivenShares) {

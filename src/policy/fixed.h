@@ -1,4 +1,5 @@
 #pragma once
+#include <algorithm>
 #include <string>
 
 #include "policy/policy.h"
@@ -10,6 +11,7 @@ class Fixed final : public Policy {
  public:
   Fixed(kv::Width k, kv::Width v) : k_(k), v_(v) {}
   std::string name() const override;
+  kv::Width widest() const override { return std::max(k_, v_); }
   void choose(const kv::LeavingBlock& block, kv::BlockWidths& widths) override;
 
  private:

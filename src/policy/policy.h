@@ -1,6 +1,7 @@
 #pragma once
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -23,6 +24,10 @@ class Policy : public kv::WidthChooser {
   /// What a policy learns from the text changes its decisions only at multiples of so many positions, and no
   /// chunk crosses one, so that decisions do not depend on chunks. 0: it learns nothing.
   virtual std::size_t decision_period() const { return 0; }
+  /// ln of a sensitivity of the vectors of the block that choose() saw last, [K and V, n_tokens, n_kv_heads]:
+  /// what a cache with a budget goes by when it demotes. Empty: the policy knows none. Valid until the next
+  /// choose().
+  virtual std::span<const float> ratings() const { return {}; }
   /// Forgets the text.
   virtual void clear() {}
   /// Takes over what `other` knows of its text. REQUIRES: a policy made like this one.

@@ -1,5 +1,6 @@
 #include "policy/priced.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace miser::policy {
@@ -30,6 +31,10 @@ void Priced::choose(const kv::LeavingBlock& block, kv::BlockWidths& widths) {
       }
     }
   }
+}
+
+kv::Width Priced::widest() const {
+  return *std::max_element(plan_->ladder.begin(), plan_->ladder.end());
 }
 
 void Priced::clear() {

@@ -18,6 +18,8 @@ class Priced : public Policy {
   std::string name() const override { return name_; }
   kv::Centres centres() const override { return {plan_->centre_k, plan_->centre_v}; }
   std::size_t decision_period() const override { return Price::kPeriod; }
+  std::span<const float> ratings() const override { return ratings_; }
+  kv::Width widest() const override;
   void choose(const kv::LeavingBlock& block, kv::BlockWidths& widths) override;
   void clear() override;
   void copy_state(const Policy& other) override;

@@ -74,6 +74,12 @@ std::string Random::name() const {
   return fmt::format("{}:{}", text, seed_);
 }
 
+kv::Width Random::widest() const {
+  std::size_t w = kv::kWidthCount - 1;
+  while (shares_[w] == 0) --w;
+  return kv::kAllWidths[w];
+}
+
 kv::Width Random::draw(std::size_t layer, std::size_t head, std::size_t side, std::size_t position) const {
   std::uint64_t hash = splitmix64(seed_);
   for (const std::uint64_t key : {layer, head, side, position}) hash = splitmix64(hash ^ key);

@@ -16,6 +16,7 @@ class Random final : public Policy {
   /// `spec` is SHARES[:SEED], SHARES a list like "1=45,2=15,4=40" in per cent. Throws UsageError.
   explicit Random(std::string_view spec);
   std::string name() const override;
+  kv::Width widest() const override;
   void choose(const kv::LeavingBlock& block, kv::BlockWidths& widths) override;
 
   /// The width of one vector; side 0 is K, 1 is V.

@@ -6,7 +6,7 @@
 
 namespace miser::policy {
 
-void Received::rate(const kv::LeavingBlock& block, std::span<float> out) {
+void rate_by_received(const kv::LeavingBlock& block, std::span<float> out) {
   constexpr float kFloor = 1e-10F;
   const std::size_t group = block.n_heads / block.n_kv_heads;
   const std::size_t n = block.n_tokens * block.n_kv_heads;

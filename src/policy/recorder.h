@@ -22,7 +22,7 @@ struct TokenRecord {
 class Recorder final : public kv::WidthChooser {
  public:
   /// `policy` outlives the recorder.
-  Recorder(Policy& policy, std::size_t n_layers) : policy_(policy), n_layers_(n_layers) {}
+  Recorder(kv::WidthChooser& policy, std::size_t n_layers) : policy_(policy), n_layers_(n_layers) {}
 
   bool wants_received() const override { return true; }
   bool wants_norms() const override { return true; }
@@ -39,7 +39,7 @@ class Recorder final : public kv::WidthChooser {
   void copy_tokens(const Recorder& other) { tokens_ = other.tokens_; }
 
  private:
-  Policy& policy_;
+  kv::WidthChooser& policy_;
   std::size_t n_layers_;
   std::vector<TokenRecord> tokens_;
 };

@@ -54,6 +54,10 @@ kv::Width Static::width(std::size_t side, std::size_t layer, std::size_t head, s
   return std::floor((at + 1) * mix.share) > std::floor(at * mix.share) ? mix.upper : mix.lower;
 }
 
+kv::Width Static::widest() const {
+  return *std::max_element(plan_->ladder.begin(), plan_->ladder.end());
+}
+
 void Static::choose(const kv::LeavingBlock& block, kv::BlockWidths& widths) {
   for (std::size_t head = 0; head < block.n_kv_heads; ++head) {
     for (std::size_t i = 0; i < block.n_tokens; ++i) {

@@ -49,8 +49,15 @@ class Run {
  private:
   void check_fits(std::span<const Token> prompt) const {
     if (prompt.empty()) fail("the prompt is empty");
-    const std::size_t room = session_.context() - session_.size();
+    const std::size_t room = session_.capacity() - session_.size();
     if (prompt.size() <= room) return;
+    if (session_.capacity() < session_.context()) {
+      fail(
+          "the prompt has {} tokens, the KV memory has room for {} (--kv-memory sets it, --kv-overflow "
+          "drop-oldest "
+          "goes on without the oldest)",
+          prompt.size(), room);
+    }
     if (session_.size() == 0) {
       fail("the prompt has {} tokens, the context has room for {} (-c sets it)", prompt.size(), room);
     }
@@ -80,6 +87,7 @@ class Run {
       if (text_.add(tokenizer_.piece(token))) return StopReason::kStopString;
       if (std::cmp_equal(result_.tokens.size(), options_.max_tokens)) return StopReason::kLength;
       if (session_.size() == session_.context()) return StopReason::kContextFull;
+      if (session_.size() == session_.capacity()) return StopReason::kMemoryFull;
       logits_ = session_.feed(std::span(&token, 1));
       ++result_.n_decoded;
     }
@@ -126,6 +134,8 @@ std::string_view to_string(StopReason reason) {
       return "length";
     case StopReason::kContextFull:
       return "context";
+    case StopReason::kMemoryFull:
+      return "memory";
     case StopReason::kInterrupted:
       return "interrupted";
   }

@@ -13,7 +13,7 @@
 namespace miser {
 
 struct GenerateOptions {
-  long max_tokens = -1;                          ///< -1: until the context is full
+  long max_tokens = -1;                          ///< -1: until the context or the memory is full
   bool ignore_eos = false;                       ///< never draw an end-of-generation token
   std::vector<std::string> stop;                 ///< text that ends generation; not part of the output
   const std::atomic<bool>* interrupt = nullptr;  ///< set by another thread or a signal handler to stop
@@ -22,8 +22,9 @@ struct GenerateOptions {
   std::function<void(std::size_t, std::size_t)> on_prefill;
 };
 
-enum class StopReason { kEndOfGeneration, kStopString, kLength, kContextFull, kInterrupted };
-std::string_view to_string(StopReason reason);  ///< "eos", "stop", "length", "context", "interrupted"
+enum class StopReason { kEndOfGeneration, kStopString, kLength, kContextFull, kMemoryFull, kInterrupted };
+/// "eos", "stop", "length", "context", "memory", "interrupted"
+std::string_view to_string(StopReason reason);
 
 struct Generation {
   std::string text;
@@ -41,7 +42,7 @@ struct Generation {
 
 /// Feeds `prompt` and samples until something stops it. Text goes to `on_text` as it is made: never half a
 /// UTF-8 character, never a part of a stop string. Throws Error when the prompt is empty or longer than the
-/// context.
+/// session's capacity.
 Generation generate(Session& session, const Tokenizer& tokenizer, Sampler& sampler,
                     const std::vector<Token>& prompt, const GenerateOptions& options,
                     const std::function<void(std::string_view)>& on_text);

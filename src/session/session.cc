@@ -7,7 +7,8 @@
 namespace miser {
 namespace {
 
-kv::CacheConfig cache_config(const ModelConfig& model, const SessionOptions& options) {
+kv::CacheConfig cache_config(const ModelConfig& model, const SessionOptions& options,
+                             const policy::Policy& policy) {
   kv::CacheConfig config;
   config.n_layers = model.n_layers;
   config.n_kv_heads = model.n_kv_heads;
@@ -17,6 +18,9 @@ kv::CacheConfig cache_config(const ModelConfig& model, const SessionOptions& opt
   config.window = options.kv_window;
   config.block = options.kv_block;
   config.scales = options.kv_scales;
+  config.memory = options.kv_memory;
+  config.drop_oldest = options.kv_drop_oldest;
+  config.widest = policy.widest();
   return config;
 }
 
@@ -28,7 +32,8 @@ std::unique_ptr<policy::Policy> make_policy(const SessionOptions& options,
 
 kv::Centres centres(const SessionOptions& options, const policy::Policy& policy) {
   kv::Centres own = policy.centres();
-  return own.k.empty() ? options.kv_centres : std::move(own);
+  if (own.k.empty()) return options.kv_centres;
+  return own;
 }
 
 }  // namespace
@@ -36,13 +41,21 @@ kv::Centres centres(const SessionOptions& options, const policy::Policy& policy)
 Session::Session(const Model& model, nn::ThreadPool& pool, SessionOptions options)
     : options_(std::move(options)),
       policy_(make_policy(options_, history_)),
-      cache_(cache_config(model.config(), options_), centres(options_, *policy_)),
+      cache_(cache_config(model.config(), options_, *policy_), centres(options_, *policy_)),
+      chooser_(policy_.get()),
       pool_(pool),
       attention_(cache_, pool),
       attention_beside_(cache_, one_thread_),
       forward_(model, pool) {
   if (options_.batch == 0) fail_usage("--batch-size: found 0, expected at least 1");
-  if (options_.record) recorder_ = std::make_unique<policy::Recorder>(*policy_, model.config().n_layers);
+  if (options_.kv_memory > 0) {
+    rated_ = std::make_unique<policy::Rated>(*policy_);
+    chooser_ = rated_.get();
+  }
+  if (options_.record) {
+    recorder_ = std::make_unique<policy::Recorder>(*chooser_, model.config().n_layers);
+    chooser_ = recorder_.get();
+  }
 }
 
 /// The next tokens of a sequence: [done, done + n) of what it is fed.
@@ -79,9 +92,9 @@ void Session::feed_chunks(std::span<const Feed> feeds, std::size_t min_rows) {
   std::vector<Chunk> waiting;
   for (const Feed& feed : feeds) {
     const Session& s = *feed.session;
-    if (feed.tokens.size() > s.context() - s.size()) {
-      fail("{} tokens do not fit into the context of {} that holds {} already", feed.tokens.size(),
-           s.context(), s.size());
+    if (feed.tokens.size() > s.capacity() - s.size()) {
+      fail("{} tokens do not fit into the {} of {} tokens that holds {} already", feed.tokens.size(),
+           s.capacity() < s.context() ? "KV memory" : "context", s.capacity(), s.size());
     }
     if (!feed.tokens.empty()) waiting.push_back({&feed});
   }
@@ -127,19 +140,19 @@ SequencePart Session::part(const Chunk& chunk) {
   part.tokens = chunk.feed->tokens.subspan(chunk.done, chunk.n);
   part.cache = &cache_;
   part.attention = &attention_beside_;
-  part.chooser = recorder_ ? static_cast<kv::WidthChooser*>(recorder_.get()) : policy_.get();
+  part.chooser = chooser_;
   part.n_logits = wants_token_signals() ? chunk.n : chunk.n_wanted();
   part.wants_variance = wants_token_signals();
   return part;
 }
 
-std::size_t Session::next_chunk(std::size_t remaining) const {
+std::size_t Session::next_chunk(std::size_t remaining) {
   std::size_t limit = options_.batch;
   // A block's signals must be there before it leaves, so no chunk may reach past the end of a block.
   if (wants_token_signals()) limit = std::min(limit, options_.kv_block - size() % options_.kv_block);
   if (const std::size_t period = policy_->decision_period(); period != 0)
     limit = std::min(limit, period - size() % period);
-  return std::min(limit, remaining);
+  return cache_.admit(std::min(limit, remaining), pool_);
 }
 
 /// Keeps what a pass has shown of its tokens.

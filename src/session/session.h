@@ -13,6 +13,7 @@
 #include "nn/thread_pool.h"
 #include "policy/plans.h"
 #include "policy/policy.h"
+#include "policy/rated.h"
 #include "policy/recorder.h"
 #include "policy/signals.h"
 
@@ -25,6 +26,9 @@ struct SessionOptions {
   std::size_t kv_window = 32;
   std::size_t kv_block = 32;
   kv::ScaleRule kv_scales = kv::ScaleRule::kUnbiased;
+  std::size_t kv_memory = 0;  ///< most bytes that the cache ever allocates; 0: no limit
+  /// When no vector can be made narrower any more: go on without the oldest tokens behind the sinks.
+  bool kv_drop_oldest = false;
   kv::Centres kv_centres;                      ///< empty: none; a policy with centres of its own uses those
   std::shared_ptr<const policy::Plans> plans;  ///< for policies that a plan makes; may be null
   bool record = false;                         ///< keep signals and widths of every token (Session::record)
@@ -41,7 +45,7 @@ class Session {
   Session(const Model& model, nn::ThreadPool& pool, SessionOptions options);
 
   /// Appends tokens and returns the logits [n_vocab] after the last, valid until the next call.
-  /// Throws Error when they do not fit into the context. REQUIRES: not empty.
+  /// Throws Error when they do not fit into the capacity. REQUIRES: not empty.
   std::span<const float> feed(std::span<const std::int32_t> tokens);
   /// The same, with logits of every token handed out in order, chunk by chunk: on_logits(first index in
   /// `tokens`, logits [n, n_vocab]).
@@ -57,7 +61,7 @@ class Session {
   /// Feeds several sessions in common passes of at most the first one's batch, which cost less than one after
   /// the other. What a session computes does not depend on its company, but differs by float rounding from
   /// what feed() makes of fewer than nn::kManyRows tokens.
-  /// Throws Error when tokens do not fit into a context. REQUIRES: different sessions of one model and pool.
+  /// Throws Error when tokens do not fit into a capacity. REQUIRES: different sessions of one model and pool.
   static void feed_together(std::span<const Feed> feeds);
 
   /// Forgets everything.
@@ -71,6 +75,8 @@ class Session {
 
   std::size_t size() const { return cache_.size(); }
   std::size_t context() const { return cache_.config().context; }
+  /// Most tokens that it can take: the context, or fewer where SessionOptions::kv_memory holds no more.
+  std::size_t capacity() const { return cache_.capacity(); }
   const std::vector<std::int32_t>& tokens() const { return tokens_; }
   const kv::Cache& cache() const { return cache_; }
   const policy::Policy& policy() const { return *policy_; }
@@ -85,7 +91,7 @@ class Session {
   bool wants_token_signals() const { return options_.record || policy_->wants_token_signals(); }
   static void feed_chunks(std::span<const Feed> feeds, std::size_t min_rows);
   static std::vector<SequencePart> fill_pass(std::span<Chunk> waiting, std::size_t batch);
-  std::size_t next_chunk(std::size_t remaining) const;
+  std::size_t next_chunk(std::size_t remaining);
   SequencePart part(const Chunk& chunk);
   void take_in(const SequencePart& part);
 
@@ -94,7 +100,9 @@ class Session {
   policy::RarityCounter rarity_;
   std::unique_ptr<policy::Policy> policy_;
   kv::Cache cache_;
-  std::unique_ptr<policy::Recorder> recorder_;
+  std::unique_ptr<policy::Rated> rated_;        ///< before the policy, where memory is limited
+  std::unique_ptr<policy::Recorder> recorder_;  ///< before both
+  kv::WidthChooser* chooser_;                   ///< the foremost of them
   nn::ThreadPool& pool_;
   nn::ThreadPool one_thread_{1};
   kv::Attention attention_;         ///< in passes of this sequence alone: threads share its heads
