@@ -29,7 +29,8 @@ std::vector<float> token_signals(const TraceSource& traces) {
 }
 
 void normalise(std::vector<float>& x, policy::PaperController& controller) {
-  const auto n = static_cast<double>(x.size() / kInputs);
+  const std::size_t n_tokens = x.size() / kInputs;
+  const auto n = static_cast<double>(n_tokens);
   for (std::size_t s = 0; s < kInputs; ++s) {
     double sum = 0;
     double squares = 0;

@@ -23,7 +23,7 @@ float dot(const float* a, const float* b, std::size_t n) {
 
 }  // namespace
 
-Learned::Learned(std::shared_ptr<const Plan> plan, float budget, std::string name)
+Learned::Learned(const std::shared_ptr<const Plan>& plan, float budget, std::string name)
     : Priced(plan, budget, price_of(*plan, budget), std::move(name)),
       signals_(plan->linear->signals, plan->model.n_heads / plan->model.n_kv_heads, plan->model.head_dim) {}
 

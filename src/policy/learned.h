@@ -14,7 +14,7 @@ namespace miser::policy {
 class Learned final : public Priced {
  public:
   /// REQUIRES: plan->linear.
-  Learned(std::shared_ptr<const Plan> plan, float budget, std::string name);
+  Learned(const std::shared_ptr<const Plan>& plan, float budget, std::string name);
   bool wants_received() const override { return signals_.wants_received(); }
   bool wants_vectors() const override { return signals_.wants_vectors(); }
   void rate(const kv::LeavingBlock& block, std::span<float> out) override;
