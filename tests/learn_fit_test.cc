@@ -145,13 +145,9 @@ TEST(FitPlan, GivesPlantedImportantVectorsMoreBits) {
   };
   const policy::Plan plan = fit(maker, Controller::kLearned);
   const Trace trace = maker.make(50);
-  const Centres centres = {plan.centre_k, plan.centre_v};
-  const policy::SignalSet signals(plan.linear->signals, 2, 64);
-  const auto values = layer_signals(trace, centres, signals, 1, trace.n);
-  SignalRows rows(signals.columns());
-  for (std::size_t i = 0; i < trace.n; ++i)
-    rows.add(std::span(values).subspan(2 * i * rows.columns, rows.columns));
-  const auto log_s = predict(*plan.linear, 2, 0, 1, 0, rows);
+  nn::ThreadPool pool(2);
+  const Sensitivities predicted = predicted_sensitivities(plan, trace, trace.n, pool);
+  const auto log_s = predicted.of(0, 1, 0);
   const SideCosts costs = ladder_costs(plan);
   std::array<double, 2> bits{};
   std::array<double, 2> n{};
@@ -161,6 +157,49 @@ TEST(FitPlan, GivesPlantedImportantVectorsMoreBits) {
     n[planted ? 1 : 0] += 1;
   }
   EXPECT_GT(bits[1] / n[1], bits[0] / n[0] + 1.5);
+}
+
+TEST(FitPlan, SharesFunctionsBetweenHeadsWhereAsked) {
+  const TraceMaker maker = linear_maker();  // of all heads the same function
+  nn::ThreadPool pool(2);
+  FitOptions options = options_of(Controller::kLearned);
+  for (const Share share : {Share::kHead, Share::kLayer, Share::kModel}) {
+    options.linear.share = share;
+    const policy::Plan plan = fit_plan(source_of(maker, 3, 1), options, pool, [](double) {});
+    const auto& bias = plan.linear->bias;  // [2, two layers, two heads]
+    EXPECT_EQ(bias[0] == bias[1] && bias[6] == bias[7], share != Share::kHead);
+    EXPECT_EQ(bias[0] == bias[2] && bias[4] == bias[7], share == Share::kModel);
+    EXPECT_NE(bias[0], bias[4]) << "K and V never share one";
+    const Score found = score(plan, maker);
+    for (std::size_t i = 0; i < found.budgets.size(); ++i)
+      EXPECT_LT(costs_of(found, "learned")[i], 1.03 * costs_of(found, "oracle")[i]);
+  }
+}
+
+TEST(FitPlan, HasCentresOfZerosWhenNotCentred) {
+  nn::ThreadPool pool(2);
+  FitOptions options = options_of(Controller::kRidge);
+  options.centred = false;
+  const policy::Plan plan = fit_plan(source_of(linear_maker(), 3, 1), options, pool, [](double) {});
+  EXPECT_EQ(plan.centre_k, std::vector<float>(256));
+  EXPECT_EQ(plan.centre_v, std::vector<float>(256));
+  // |x|^2 has an expectation of 64 + 64 * 0.5^2 in place of 64, of vectors that count most a little more.
+  const policy::Plan centred = fit(linear_maker(), Controller::kRidge);
+  EXPECT_NEAR(plan.mean_sensitivity[0] / centred.mean_sensitivity[0], 1.27, 0.05);
+}
+
+TEST(ScorePlan, PaperCostsWhatTheWidthsOfItsClassesCost) {
+  const TraceMaker maker = linear_maker();
+  policy::Plan plan = fit(maker, Controller::kPaper);
+  EXPECT_TRUE(score(plan, maker).paper);
+  plan.paper->w3.assign(plan.paper->w3.size(), 0);
+  plan.paper->b3 = {0, 1, 0, 0};  // always 4 bits, which is a fixed pair
+  const Score four = score(plan, maker);
+  EXPECT_FLOAT_EQ(static_cast<float>(four.paper->bits), plan.stored_bits[3]);
+  EXPECT_GE(four.paper->relative_cost, 1);
+  EXPECT_LT(four.paper->relative_cost, 1.3);
+  plan.paper.reset();
+  EXPECT_FALSE(score(plan, maker).paper);
 }
 
 TEST(FitPlan, GivesPricesThatMeetTheirBudgets) {

@@ -1,13 +1,13 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include <array>
 #include <charconv>
 #include <chrono>
 #include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <utility>
 
 #include "base/error.h"
 #include "base/output_file.h"
@@ -28,7 +28,13 @@
 namespace miser::cli {
 namespace {
 
-constexpr std::array kScoredBits = {1.75, 2.25, 2.75, 3.25, 4.25};
+/// Budgets of the score that the plan's ladder can meet.
+std::vector<double> scored_bits(const policy::Plan& plan) {
+  std::vector<double> budgets = {1.75, 2.25, 2.75, 3.25, 4.25};
+  const auto least = static_cast<double>(plan.stored_bits[static_cast<std::size_t>(plan.ladder.front())]);
+  std::erase_if(budgets, [&](double bits) { return bits < least; });
+  return budgets;
+}
 
 /// Throws Error now where the plan could not be written at the end of the long work.
 void require_writable(const std::string& path) {
@@ -38,6 +44,9 @@ void require_writable(const std::string& path) {
 void check_options(const TrainOptions& o, const ModelConfig& model) {
   if (o.context > model.context)
     fail_usage("--context is {}, but the model has a context of {}", o.context, model.context);
+  const std::size_t least = learn::least_context(o.trace);
+  if (o.context < least)
+    fail_usage("--context is {}, of which nothing is packed: expected at least {}", o.context, least);
   try {
     policy::SignalSet(o.fit.linear.signals, model.n_heads / model.n_kv_heads, model.head_dim);
   } catch (const Error& e) {
@@ -70,10 +79,8 @@ std::vector<nlohmann::json> sources_of(const TrainOptions& o, const policy::Plan
 
 /// One set of contexts, and their traces in the work folder.
 struct Set {
-  Set(const TrainOptions& o, const policy::PlanModel& model, const Tokenizer& tokenizer, const char* name,
-      const std::vector<std::string>& text, std::size_t n)
-      : contexts(eval::read_contexts(text, tokenizer, o.context, n)),
-        folder(o.work, name, sources_of(o, model, contexts)) {}
+  Set(const TrainOptions& o, const policy::PlanModel& model, const char* name, eval::Contexts read)
+      : contexts(std::move(read)), folder(o.work, name, sources_of(o, model, contexts)) {}
 
   eval::Contexts contexts;
   learn::TraceFolder folder;
@@ -106,7 +113,19 @@ policy::Plan fit(const TrainOptions& o, nn::ThreadPool& pool, const Set& set) {
 nlohmann::ordered_json score_json(const learn::Score& score) {
   nlohmann::ordered_json json = {{"bits", score.budgets}, {"fixed_cost", score.fixed_cost}};
   for (const auto& arm : score.arms) json[arm.name] = arm.relative_cost;
+  if (score.paper) json["paper"] = {{"bits", score.paper->bits}, {"cost", score.paper->relative_cost}};
   if (!score.correlation.empty()) json["correlation_within_heads"] = score.correlation;
+  return json;
+}
+
+/// Each held-out context by itself: what an interval needs.
+nlohmann::ordered_json score_contexts(const policy::Plan& plan, const learn::TraceSource& traces,
+                                      nn::ThreadPool& pool) {
+  auto json = nlohmann::ordered_json::array();
+  for (std::size_t i = 0; i < traces.n; ++i) {
+    const learn::TraceSource one{1, [&](std::size_t) { return traces.read(i); }};
+    json.push_back(score_json(learn::score_plan(plan, one, scored_bits(plan), pool)));
+  }
   return json;
 }
 
@@ -119,6 +138,9 @@ std::string score_table(const learn::Score& score) {
     table += fmt::format("\n{:>10}", arm.name);
     for (const double cost : arm.relative_cost) table += fmt::format("{:>9.4f}", cost);
   }
+  if (score.paper)
+    table += fmt::format("\n{:>10}{:>9.4f} at {:.2f} bits", "paper", score.paper->relative_cost,
+                         score.paper->bits);
   if (!score.correlation.empty())
     table += fmt::format("\ncorrelation of ln s within heads: K {:.3f}, V {:.3f}", score.correlation[0],
                          score.correlation[1]);
@@ -135,9 +157,11 @@ void train(TrainOptions o) {
   check_options(o, model.config());
   nn::ThreadPool pool(o.threads);
   const policy::PlanModel identity = plan_model(model);
-  const Set training(o, identity, tokenizer, "train", o.text, o.contexts);
+  auto text = eval::read_contexts(o.text, tokenizer, o.context, o.contexts);
   std::optional<Set> test;
-  if (!o.test.empty()) test.emplace(o, identity, tokenizer, "test", o.test, o.test_contexts);
+  if (!o.test.empty())
+    test.emplace(o, identity, "test", eval::read_contexts(o.test, tokenizer, o.context, o.test_contexts));
+  const Set training(o, identity, "train", std::move(text));
   note(fmt::format("{} contexts of {} tokens, {} used\n", training.contexts.available, o.context,
                    training.contexts.size()));
   {
@@ -160,8 +184,10 @@ void train(TrainOptions o) {
   std::string table = fmt::format("{}: {} controller from {} contexts of {} tokens\n", o.output,
                                   o.controller_flag, training.contexts.size(), o.context);
   if (test) {
-    const auto score = learn::score_plan(plan, test->folder.traces(), kScoredBits, pool);
+    const learn::TraceSource traces = test->folder.traces();
+    const auto score = learn::score_plan(plan, traces, scored_bits(plan), pool);
     result["score"] = score_json(score);
+    result["score"]["by_context"] = score_contexts(plan, traces, pool);
     table += score_table(score);
   }
   if (!o.keep_work) std::filesystem::remove_all(o.work);

@@ -91,6 +91,13 @@ void add_fit_options(CLI::App& command, TrainOptions& o) {
   command.add_option("--ladder", o.ladder_flag, "Widths that may be chosen")
       ->type_name("LIST")
       ->capture_default_str();
+  command
+      .add_option("--share", o.share_flag,
+                  "One function of the signals for each head, for each layer, or for all")
+      ->check(CLI::IsMember({"head", "layer", "model"}))
+      ->type_name("SCOPE")
+      ->capture_default_str();
+  command.add_flag("--no-centres{false}", o.fit.centred, "Quantise vectors as they are, not less their mean");
   command.add_option("--kv-window", o.trace.window, "Newest tokens that stay exact")
       ->check(whole(0, kMaxCount))
       ->type_name("N")
@@ -138,6 +145,9 @@ void resolve(TrainOptions& o) {
                                                               : learn::Controller::kLearned;
   o.fit.with_paper = o.controller_flag.ends_with(",paper");
   o.fit.ladder = parse_ladder(o.ladder_flag);
+  o.fit.linear.share = o.share_flag == "model"   ? learn::Share::kModel
+                       : o.share_flag == "layer" ? learn::Share::kLayer
+                                                 : learn::Share::kHead;
   if (!o.signals_flag.empty()) o.fit.linear.signals = split(o.signals_flag);
   o.fit.linear.decision.seed = o.fit.paper.seed = o.trace.seed;
   if (o.labels_flag == "quartile") o.fit.paper.labels = learn::PaperOptions::Labels::kQuartile;

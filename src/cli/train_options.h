@@ -29,6 +29,7 @@ struct TrainOptions {
   std::string controller_flag = "learned";
   std::string ladder_flag = "1,2,3,4,8,16";
   std::string signals_flag;
+  std::string share_flag = "head";
   std::string labels_flag = "price";
   std::string latency;  ///< path of what miser bench --json printed, or empty
 };

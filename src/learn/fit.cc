@@ -1,5 +1,6 @@
 #include "learn/fit.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "base/error.h"
@@ -54,7 +55,10 @@ policy::Plan fit_plan(const TraceSource& traces, const FitOptions& options, nn::
   plan.window = shape.window;
   plan.block = shape.block;
   plan.ladder = options.ladder;
-  const Centres centres = mean_rows(traces);
+  Centres centres = mean_rows(traces);
+  if (!options.centred) {
+    for (auto& of_side : centres) std::fill(of_side.begin(), of_side.end(), 0.0F);
+  }
   plan.centre_k = centres[0];
   plan.centre_v = centres[1];
   const CodecCosts codec = codec_costs(traces, centres);

@@ -20,6 +20,7 @@ enum class Controller : std::uint8_t { kLearned, kRidge, kPaper };
 struct FitOptions {
   Controller controller = Controller::kLearned;
   bool with_paper = false;  ///< the paper's network beside the other one
+  bool centred = true;      ///< quantise vectors less the mean of their head; else the centres are zeros
   std::vector<kv::Width> ladder = {kv::kAllWidths.begin(), kv::kAllWidths.end()};
   ControllerOptions linear;
   PaperOptions paper;

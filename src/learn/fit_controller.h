@@ -1,5 +1,6 @@
 #pragma once
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <string>
 #include <vector>
@@ -15,8 +16,12 @@ namespace miser::learn {
 /// All that policy::SignalSet knows.
 std::vector<std::string> default_signals();
 
+/// Vectors that one function rates: those of a (side, layer, KV head), a (side, layer), or a side.
+enum class Share : std::uint8_t { kHead, kLayer, kModel };
+
 struct ControllerOptions {
   std::vector<std::string> signals = default_signals();
+  Share share = Share::kHead;
   double ridge = 20;      ///< penalty of the ridge regression
   bool decide = true;     ///< go on to the weights of least DecisionLoss
   double low_bits = 1.6;  ///< the loss looks at the prices between these budgets
@@ -30,15 +35,15 @@ struct ControllerFit {
   SensitivityHistogram predicted;
 };
 
-/// Fits one linear function per (side, layer, KV head). Traces are read once per group of layers whose
-/// signals fit into 1 GiB. Deterministic whatever the number of threads. `progress` is told the share that is
-/// done.
+/// Fits one linear function per (side, layer, KV head), or fewer, which heads share. Traces are read once per
+/// group of layers whose signals fit into 1 GiB; a function of the whole model holds all. Deterministic
+/// whatever the number of threads. `progress` is told the share that is done.
 ControllerFit fit_controller(const TraceSource& traces, const Centres& centres, const Sensitivities& truth,
                              const SideCosts& costs, const ControllerOptions& options, nn::ThreadPool& pool,
                              const std::function<void(double)>& progress);
 
-/// Predicted ln s of one (side, layer, KV head) for each row of signals as SignalSet makes them.
-std::vector<float> predict(const policy::LinearController& controller, std::size_t n_kv_heads,
-                           std::size_t side, std::size_t layer, std::size_t head, SignalRows rows);
+/// ln s that the plan's controller predicts for the first `n` tokens of a trace. REQUIRES: plan.linear.
+Sensitivities predicted_sensitivities(const policy::Plan& plan, const Trace& trace, std::size_t n,
+                                      nn::ThreadPool& pool);
 
 }  // namespace miser::learn

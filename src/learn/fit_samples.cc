@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cassert>
 #include <cmath>
+#include <utility>
 
 #include "nn/ops.h"
 
@@ -97,24 +98,40 @@ void log_sensitivities(const Trace& trace, const Centres& centres, std::size_t s
   }
 }
 
-Sensitivities all_sensitivities(const TraceSource& traces, const Centres& centres) {
-  Sensitivities all;
-  std::vector<std::vector<float>> rows;  // by (side, layer, head)
-  for (std::size_t t = 0; t < traces.n; ++t) {
-    const Trace trace = traces.read(t);
-    all.n_layers = trace.n_layers;
-    all.n_kv_heads = trace.n_kv_heads;
-    std::vector<float> log_s(kept_tokens(trace));
-    all.n += log_s.size();
-    rows.resize(2 * trace.n_layers * trace.n_kv_heads);
-    for (std::size_t i = 0; i < rows.size(); ++i) {
-      const std::size_t head = i % trace.n_kv_heads;
-      const std::size_t layer = i / trace.n_kv_heads % trace.n_layers;
-      log_sensitivities(trace, centres, i / trace.n_kv_heads / trace.n_layers, layer, head, log_s);
-      rows[i].insert(rows[i].end(), log_s.begin(), log_s.end());
+void Sensitivities::append(const Sensitivities& more) {
+  n_layers = more.n_layers;
+  n_kv_heads = more.n_kv_heads;
+  const std::size_t heads = 2 * n_layers * n_kv_heads;
+  std::vector<float> both;
+  both.reserve(heads * (n + more.n));
+  for (std::size_t i = 0; i < heads; ++i) {
+    const auto mine = std::span(log_s).subspan(i * n, n);
+    const auto others = std::span(more.log_s).subspan(i * more.n, more.n);
+    both.insert(both.end(), mine.begin(), mine.end());
+    both.insert(both.end(), others.begin(), others.end());
+  }
+  log_s = std::move(both);
+  n += more.n;
+}
+
+Sensitivities sensitivities(const Trace& trace, const Centres& centres, std::size_t n) {
+  const std::size_t heads = trace.n_kv_heads;
+  Sensitivities out{trace.n_layers, heads, n, std::vector<float>(2 * trace.n_layers * heads * n)};
+  for (std::size_t side = 0; side < 2; ++side) {
+    for (std::size_t layer = 0; layer < trace.n_layers; ++layer) {
+      for (std::size_t head = 0; head < heads; ++head)
+        log_sensitivities(trace, centres, side, layer, head, out.of(side, layer, head));
     }
   }
-  for (const auto& row : rows) all.log_s.insert(all.log_s.end(), row.begin(), row.end());
+  return out;
+}
+
+Sensitivities all_sensitivities(const TraceSource& traces, const Centres& centres) {
+  Sensitivities all;
+  for (std::size_t t = 0; t < traces.n; ++t) {
+    const Trace trace = traces.read(t);
+    all.append(sensitivities(trace, centres, kept_tokens(trace)));
+  }
   return all;
 }
 

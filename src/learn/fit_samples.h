@@ -35,6 +35,8 @@ struct Sensitivities {
   std::span<float> of(std::size_t side, std::size_t layer, std::size_t head) {
     return std::span(log_s).subspan(((side * n_layers + layer) * n_kv_heads + head) * n, n);
   }
+  /// Puts the tokens of another text behind these. REQUIRES: the same layers and heads, or none so far.
+  void append(const Sensitivities& more);
 };
 
 /// Tokens at the front of a trace that are used: those that at least an eighth of the context's queries read
@@ -46,7 +48,10 @@ std::size_t kept_tokens(const Trace& trace);
 void log_sensitivities(const Trace& trace, const Centres& centres, std::size_t side, std::size_t layer,
                        std::size_t head, std::span<float> out);
 
-/// Those of all traces.
+/// Those of the first `n` tokens of a trace.
+Sensitivities sensitivities(const Trace& trace, const Centres& centres, std::size_t n);
+
+/// Those of the kept tokens of all traces.
 Sensitivities all_sensitivities(const TraceSource& traces, const Centres& centres);
 
 /// Vectors of one (side, layer, head) as they are quantised, but for the rotation: x - centre as floats,

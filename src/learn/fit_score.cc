@@ -5,6 +5,8 @@
 #include <limits>
 
 #include "learn/fit_controller.h"
+#include "learn/spread.h"
+#include "policy/paper.h"
 
 namespace miser::learn {
 namespace {
@@ -92,64 +94,37 @@ View static_view(const policy::Plan& plan, const Sensitivities& truth) {
   return view;
 }
 
-View predicted_view(const policy::Plan& plan, const Centres& centres, const TraceSource& traces,
-                    const Sensitivities& truth, nn::ThreadPool& pool) {
-  View view(truth.log_s.size());
-  std::size_t first = 0;
+/// What the controller predicts of the kept tokens of all traces.
+Sensitivities all_predicted(const policy::Plan& plan, const TraceSource& traces, nn::ThreadPool& pool) {
+  Sensitivities all;
   for (std::size_t t = 0; t < traces.n; ++t) {
     const Trace trace = traces.read(t);
-    const std::size_t n = kept_tokens(trace);
-    const std::size_t heads = trace.n_kv_heads;
-    const policy::SignalSet signals(plan.linear->signals, trace.n_heads / heads, trace.head_dim);
-    pool.parallel_for(trace.n_layers, [&](std::size_t layer, int) {
-      const auto values = layer_signals(trace, centres, signals, layer, n);
-      for (std::size_t head = 0; head < heads; ++head) {
-        SignalRows rows(signals.columns());
-        for (std::size_t i = 0; i < n; ++i)
-          rows.add(std::span(values).subspan((i * heads + head) * rows.columns, rows.columns));
-        for (std::size_t side = 0; side < 2; ++side) {
-          const auto log_s = predict(*plan.linear, heads, side, layer, head, rows);
-          const std::size_t row = (side * trace.n_layers + layer) * heads + head;
-          std::copy(log_s.begin(), log_s.end(),
-                    view.begin() + static_cast<std::ptrdiff_t>(row * truth.n + first));
-        }
+    all.append(predicted_sensitivities(plan, trace, kept_tokens(trace), pool));
+  }
+  return all;
+}
+
+/// Bits and cost of the widths that the paper's controller gives to the kept tokens of all traces.
+Score::Unpriced score_paper(const policy::Plan& plan, const TraceSource& traces, const Sensitivities& truth) {
+  Point sum{0, 0};
+  std::size_t token = 0;
+  for (std::size_t t = 0; t < traces.n; ++t) {
+    const Trace trace = traces.read(t);
+    const std::size_t end = token + kept_tokens(trace);
+    for (std::size_t i = 0; token < end; ++token, ++i) {
+      const float* const x = &trace.token_signals[4 * i];
+      const auto width = static_cast<std::size_t>(
+          policy::paper_width(*plan.paper, {trace.ids[trace.first + i], x[0], x[1], x[2], x[3]}));
+      sum.bits += static_cast<double>(plan.stored_bits[width]);
+      for (std::size_t at = token; at < truth.log_s.size(); at += truth.n) {
+        const std::size_t side = 2 * at / truth.log_s.size();
+        sum.cost +=
+            std::exp(static_cast<double>(truth.log_s[at])) * static_cast<double>(plan.error[side][width]);
       }
-    });
-    first += n;
+    }
   }
-  return view;
-}
-
-double correlation(std::span<const float> a, std::span<const float> b) {
-  const auto n = static_cast<double>(a.size());
-  double sum_a = 0;
-  double sum_b = 0;
-  double sum_aa = 0;
-  double sum_bb = 0;
-  double sum_ab = 0;
-  for (std::size_t i = 0; i < a.size(); ++i) {
-    const double x = a[i];
-    const double y = b[i];
-    sum_a += x;
-    sum_b += y;
-    sum_aa += x * x;
-    sum_bb += y * y;
-    sum_ab += x * y;
-  }
-  const double covariance = sum_ab - sum_a * sum_b / n;
-  const double variances = (sum_aa - sum_a * sum_a / n) * (sum_bb - sum_b * sum_b / n);
-  return variances > 0 ? covariance / std::sqrt(variances) : 0;
-}
-
-/// Mean over the heads of one side.
-double mean_correlation(const Sensitivities& truth, const View& view, std::size_t side) {
-  const std::size_t heads = truth.n_layers * truth.n_kv_heads;
-  double sum = 0;
-  for (std::size_t head = 0; head < heads; ++head) {
-    const auto predicted = std::span(view).subspan((side * heads + head) * truth.n, truth.n);
-    sum += correlation(truth.of(side, head / truth.n_kv_heads, head % truth.n_kv_heads), predicted);
-  }
-  return sum / static_cast<double>(heads);
+  const double bits = sum.bits / static_cast<double>(truth.n);
+  return {bits, sum.cost / static_cast<double>(truth.log_s.size()) / fixed_cost(plan, truth, bits)};
 }
 
 }  // namespace
@@ -167,8 +142,7 @@ SideCosts ladder_costs(const policy::Plan& plan) {
 
 Score score_plan(const policy::Plan& plan, const TraceSource& traces, std::span<const double> budgets,
                  nn::ThreadPool& pool) {
-  const Centres centres = {plan.centre_k, plan.centre_v};
-  const Sensitivities truth = all_sensitivities(traces, centres);
+  const Sensitivities truth = all_sensitivities(traces, {plan.centre_k, plan.centre_v});
   const SideCosts costs = ladder_costs(plan);
   Score score;
   score.budgets.assign(budgets.begin(), budgets.end());
@@ -181,11 +155,13 @@ Score score_plan(const policy::Plan& plan, const TraceSource& traces, std::span<
   };
   add("static", static_view(plan, truth));
   if (plan.linear) {
-    const View view = predicted_view(plan, centres, traces, truth, pool);
-    add("learned", view);
-    score.correlation = {mean_correlation(truth, view, 0), mean_correlation(truth, view, 1)};
+    const Sensitivities predicted = all_predicted(plan, traces, pool);
+    add("learned", predicted.log_s);
+    const auto correlation = correlation_within_heads(truth, predicted);
+    score.correlation.assign(correlation.begin(), correlation.end());
   }
   add("oracle", truth.log_s);
+  if (plan.paper) score.paper = score_paper(plan, traces, truth);
   return score;
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 #include <array>
 #include <cstddef>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -19,14 +20,20 @@ struct Score {
     std::string name;
     std::vector<double> relative_cost;  ///< one per budget
   };
+  /// What a controller that follows no budget spends and costs.
+  struct Unpriced {
+    double bits = 0;
+    double relative_cost = 0;
+  };
   std::vector<double> budgets;     ///< stored bits per element
   std::vector<double> fixed_cost;  ///< expected KL per future query and vector of fixed pairs
   std::vector<Arm> arms;
+  std::optional<Unpriced> paper;  ///< the paper's controller
   /// Of the predicted and true ln s within a head, mean over heads: K and V. Empty without a controller.
   std::vector<double> correlation;
 };
 
-/// Scores the static plan, the controller (if there is one) and the true sensitivities on traces that the
+/// Scores the static plan, the controllers (if there are any) and the true sensitivities on traces that the
 /// plan was not made from. Prices are solved on those traces.
 Score score_plan(const policy::Plan& plan, const TraceSource& traces, std::span<const double> budgets,
                  nn::ThreadPool& pool);

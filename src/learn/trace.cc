@@ -60,7 +60,7 @@ Trace begin_trace(const ModelConfig& model, std::span<const std::int32_t> ids, c
   const std::size_t end = ids.empty() ? 0 : rule.exact_begin(ids.size() - 1);
   if (end <= o.sinks)
     fail("a context of {} tokens: expected at least {}, for a query to read a token packed", ids.size(),
-         o.sinks / o.block * o.block + o.block + o.window + 1);
+         least_context(o));
   for (const std::int32_t id : ids) {
     if (id < 0 || static_cast<std::size_t>(id) >= model.n_vocab)
       fail("token id: found {}, expected 0 to {}", id, model.n_vocab - 1);
@@ -101,6 +101,10 @@ void add_token_signals(Trace& t, std::span<const policy::LogitSignals> logits,
 }
 
 }  // namespace
+
+std::size_t least_context(const TraceOptions& options) {
+  return options.sinks / options.block * options.block + options.block + options.window + 1;
+}
 
 Trace trace_context(const Model& model, nn::ThreadPool& pool, std::span<const std::int32_t> ids,
                     const TraceOptions& options) {

@@ -17,6 +17,9 @@ struct TraceOptions {
   std::uint64_t seed = 1;  ///< of the draws
 };
 
+/// Tokens of the shortest context of which some query reads a token packed.
+std::size_t least_context(const TraceOptions& options);
+
 /// What was seen of one context of a model that read it with an exact cache, for the tokens [first, first +
 /// n) that left the window. Sides: 0 is K, 1 is V.
 struct Trace {

@@ -33,9 +33,9 @@ std::array<float, 4> paper_outputs(const PaperController& network, const TokenSi
   return {out[0], out[1], out[2], out[3]};
 }
 
-kv::Width Paper::decide(std::size_t position) const {
+kv::Width paper_width(const PaperController& network, const TokenSignals& signals) {
   constexpr std::array<kv::Width, 4> kClasses = {kv::Width::k2, kv::Width::k4, kv::Width::k8, kv::Width::k16};
-  const auto outputs = paper_outputs(*plan_->paper, history_.at(position));
+  const auto outputs = paper_outputs(network, signals);
   const auto best = std::max_element(outputs.begin(), outputs.end()) - outputs.begin();
   return kClasses[static_cast<std::size_t>(best)];
 }
@@ -44,7 +44,7 @@ void Paper::choose(const kv::LeavingBlock& block, kv::BlockWidths& widths) {
   decided_.resize(std::max(decided_.size(), block.first_position + block.n_tokens));
   for (std::size_t i = 0; i < block.n_tokens; ++i) {
     kv::Width& width = decided_[block.first_position + i];
-    if (block.layer == 0) width = decide(block.first_position + i);
+    if (block.layer == 0) width = paper_width(*plan_->paper, history_.at(block.first_position + i));
     for (std::size_t head = 0; head < block.n_kv_heads; ++head) {
       widths.k[head * block.n_tokens + i] = width;
       widths.v[head * block.n_tokens + i] = width;

@@ -23,8 +23,6 @@ class Paper final : public Policy {
   void choose(const kv::LeavingBlock& block, kv::BlockWidths& widths) override;
 
  private:
-  kv::Width decide(std::size_t position) const;
-
   std::shared_ptr<const Plan> plan_;
   const SignalHistory& history_;
   std::string name_;
@@ -33,5 +31,8 @@ class Paper final : public Policy {
 
 /// The network's outputs for the classes 2, 4, 8 and 16 bits.
 std::array<float, 4> paper_outputs(const PaperController& network, const TokenSignals& signals);
+
+/// The width of the largest output.
+kv::Width paper_width(const PaperController& network, const TokenSignals& signals);
 
 }  // namespace miser::policy
