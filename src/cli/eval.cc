@@ -10,6 +10,7 @@ void add_eval(CLI::App& app) {
   add_eval_kl(*command);
   add_eval_tasks(*command);
   add_eval_frontier(*command);
+  add_eval_gate(*command);
   add_eval_merge(*command);
 }
 

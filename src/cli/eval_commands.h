@@ -12,6 +12,7 @@ void add_eval_kl(CLI::App& eval);
 void add_eval_tasks(CLI::App& eval);
 void add_eval_merge(CLI::App& eval);
 void add_eval_frontier(CLI::App& eval);
+void add_eval_gate(CLI::App& eval);
 
 /// Writes the figures of a state to standard output, and its tokens to `per_token` if there is one. REQUIRES:
 /// at least one record.
