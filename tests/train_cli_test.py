@@ -1,12 +1,15 @@
-"""`miser train`: the same plan whatever happens on the way, what it says about bad input, and `miser eval gate`.
+"""`miser train`: the same plan whatever happens on the way, what it says about bad input, `miser eval gate`, and
+tools/ablations.sh.
 
 Usage: train_cli_test.py MISER FIXTURES        (the built binary, and the folder that tests/make_fixtures.sh fills)
 """
 
 import json
+import os
+import pathlib
 import signal
 import struct
-import unittest
+import subprocess
 
 import cli_case
 from cli_case import CliCase, made_text
@@ -178,6 +181,34 @@ class Gate(TrainCase):
         self.assert_refused(2, ["--groups"], *(0 if word == 5 else word for word in with_plan))
         self.output(*self.train("--controller", "paper"))
         self.assert_refused(1, ["no learned controller", "miser train"], *with_plan)
+
+
+class Ablations(TrainCase):
+    KINDS = ("encyclopedic", "prose", "code", "manuals")
+
+    def run_ablations(self):
+        sizes = {"CONTEXTS": "4", "TEST_CONTEXTS": "2", "CONTEXT": "256", "SAMPLES": "1", "THREADS": "1"}
+        script = pathlib.Path(__file__).resolve().parents[1] / "tools" / "ablations.sh"
+        result = subprocess.run(["bash", script, self.model, "text", "out"], cwd=self.folder, capture_output=True, text=True,
+                                check=False, timeout=4 * cli_case.TIMEOUT_S,
+                                env={**os.environ, **sizes, "MISER": str(self.miser)})  # fmt: skip
+        self.assertEqual(result.returncode, 0, result.stderr)
+        return [line for line in result.stderr.splitlines() if line.startswith("ablations: ")]
+
+    def test_script_scores_every_change_and_makes_nothing_again(self):
+        (self.folder / "text" / "eval").mkdir(parents=True)
+        for seed, kind in enumerate(self.KINDS):
+            self.write(f"text/{kind}-a.txt", made_text(600, seed))
+            if kind in ("code", "manuals"):
+                self.write(f"text/eval/{kind}.txt", made_text(400, 10 + seed))
+        made = self.run_ablations()
+        table = (self.folder / "out" / "RESULTS.md").read_text()
+        for row in ("| oracle |", "| all |", "| loss-ridge |", "| without-k_pairs |", "| ladder-2,4,8,16 |", "| not-centred |",
+                    "| share-model |", "| contexts-2 |", "| 64 |", "| prose |"):  # fmt: skip
+            self.assertIn("\n" + row, table)
+        self.assertEqual(len(made), len(list((self.folder / "out" / "fits").glob("*.json"))))
+        (self.folder / "out" / "fits" / "loss-ridge.json").unlink()
+        self.assertEqual(self.run_ablations(), ["ablations: loss-ridge"])
 
 
 class UnusablePlans(TrainCase):
