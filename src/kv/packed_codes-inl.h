@@ -21,8 +21,9 @@ constexpr std::size_t slab_bytes(SideKind kind, int n_bits) {
   return tile_tokens(kind) * kSlab / 8 * static_cast<std::size_t>(n_bits);
 }
 
-/// Levels of a slab of a tile, one chunk of 64 slots at a time; `lane` is the first slot of the register.
-template <int kBits>
+/// Levels of a slab of a tile, plus kBias, one chunk of 64 slots at a time; `lane` is the first slot of the
+/// register.
+template <int kBits, int kBias = 0>
 class TileLevels {
  public:
   /// Keys: 16 chunks of 4 channels, 16 tokens of 4 channels each.
@@ -63,19 +64,22 @@ class TileLevels {
     }
   }
 
-  Lookup<kBits> lookup_;
+  Lookup<kBits, kBias> lookup_;
 };
 
-template <>
-class TileLevels<8> {
+template <int kBias>
+class TileLevels<8, kBias> {
+  static_assert(kBias == 0 || kBias == 128, "128 more is the upper bit turned");
+
  public:
   template <int chunk>
   HWY_INLINE Bytes key(const std::byte* slab, std::size_t lane) const {
-    return load(slab + chunk * kBlock + lane);
+    const Bytes levels = load(slab + chunk * kBlock + lane);
+    return kBias == 0 ? levels : turn_bits(levels, kBias);
   }
   template <int chunk>
   HWY_INLINE Bytes value(const std::byte* slab, std::size_t lane) const {
-    return load(slab + chunk * kBlock + lane);
+    return key<chunk>(slab, lane);
   }
 };
 
@@ -110,7 +114,7 @@ HWY_INLINE void unpack_row(const std::byte* row, std::size_t head_dim, std::uint
   }
 }
 
-#else
+#elif HWY_TARGET == HWY_SCALAR
 
 template <int kBits>
 HWY_INLINE void unpack_row(const std::byte* row, std::size_t head_dim, std::uint8_t* levels) {
@@ -118,6 +122,45 @@ HWY_INLINE void unpack_row(const std::byte* row, std::size_t head_dim, std::uint
   spread_row<kBits>(row, head_dim, levels);
   for (std::size_t i = 0; i < head_dim; i += kRegister) {
     store_bytes(lookup(load(reinterpret_cast<const std::byte*>(levels) + i)), levels + i);
+  }
+}
+
+#else
+
+/// For 16 codes in the low bytes of a register: the two bytes that each code of 8 lies in, and the power of
+/// two that moves its last bit to the end of them.
+template <int kBits>
+struct RowShuffle {
+  constexpr RowShuffle() {
+    for (std::size_t i = 0; i < 16; ++i) {
+      const std::size_t bit = i * kBits;
+      bytes[i / 8][2 * (i % 8)] = static_cast<std::uint8_t>(bit / 8);
+      bytes[i / 8][2 * (i % 8) + 1] = static_cast<std::uint8_t>(bit / 8 + 1);
+      factors[i % 8] = static_cast<std::uint16_t>(1U << (16 - kBits - bit % 8));
+    }
+  }
+  alignas(16) std::uint8_t bytes[2][16]{};
+  alignas(16) std::uint16_t factors[8]{};
+};
+
+template <int kBits>
+HWY_INLINE void unpack_row(const std::byte* row, std::size_t head_dim, std::uint8_t* levels) {
+  static constexpr RowShuffle<kBits> kShuffle;
+  const hn::FixedTag<std::uint8_t, 16> d;
+  const hn::FixedTag<std::uint16_t, 8> d16;
+  const hn::Half<decltype(d)> half;
+  const auto table = hn::LoadU(d, kLevelTable<kBits, 0>.data());
+  const auto factors = hn::Load(d16, kShuffle.factors);
+  const auto codes = [&](auto packed, std::size_t i) HWY_ATTR {
+    const auto pairs = hn::BitCast(d16, hn::TableLookupBytes(packed, hn::Load(d, kShuffle.bytes[i])));
+    const auto words = hn::ShiftRight<16 - kBits>(hn::Mul(pairs, factors));
+    return hn::DemoteTo(half, hn::BitCast(hn::RebindToSigned<decltype(d16)>(), words));
+  };
+  for (std::size_t c = 0; c < head_dim; c += 16, row += 2 * kBits) {
+    const std::uint64_t word = head_dim - c > 8 ? load_bytes<2 * kBits>(row) : load_bytes<kBits>(row);
+    const auto packed = hn::BitCast(d, hn::Set(hn::FixedTag<std::uint64_t, 2>(), word));
+    const auto both = hn::Combine(d, codes(packed, 1), codes(packed, 0));
+    hn::StoreU(hn::TableLookupBytes(table, both), d, levels + c);
   }
 }
 

@@ -12,6 +12,7 @@
 
 #include "hwy/highway.h"
 #include "kv/packed_order-inl.h"
+#include "kv/packed_products-inl.h"
 
 MISER_BEFORE_NAMESPACE();
 namespace miser::kv::HWY_NAMESPACE {
@@ -28,17 +29,25 @@ struct Queries {
   std::array<std::int32_t, kMaxKeyRows> bias;  ///< of the sums
 };
 
+/// Registers of tokens for which a factor is broadcast once: 2 x 4 sums and 2 x 2 products leave room in 16.
+constexpr std::size_t kAbreast = kRegister < kBlock ? 2 : 1;
+
+template <int kBits>
+using KeyLevels = TileLevels<kBits, kKeyBias>;
+
 template <int kBits, std::size_t kRows, int chunk>
-HWY_INLINE void add_chunk(const TileLevels<kBits>& levels, const std::byte* slab, std::size_t lane,
-                          const Factors* q, std::size_t ld, WeightedSums* sums) {
-  const auto products = key_products(levels.template key<chunk>(slab, lane));
-  for (std::size_t r = 0; r < kRows; ++r) add_key_product(sums[r], products, q[r * ld + chunk]);
+HWY_INLINE void add_chunk(const KeyLevels<kBits>& levels, const std::byte* slab, std::size_t lane,
+                          const Factors* q, std::size_t ld, WeightedSums (&sums)[kAbreast][kRows]) {
+  for (std::size_t i = 0; i < kAbreast; ++i) {
+    const auto products = key_products(levels.template key<chunk>(slab, lane + i * kRegister));
+    for (std::size_t r = 0; r < kRows; ++r) add_key_product(sums[i][r], products, q[r * ld + chunk]);
+  }
 }
 
 template <int kBits, std::size_t kRows, int... chunk>
-HWY_INLINE void add_slab(std::integer_sequence<int, chunk...>, const TileLevels<kBits>& levels,
+HWY_INLINE void add_slab(std::integer_sequence<int, chunk...>, const KeyLevels<kBits>& levels,
                          const std::byte* slab, std::size_t lane, const Factors* q, std::size_t ld,
-                         WeightedSums* sums) {
+                         WeightedSums (&sums)[kAbreast][kRows]) {
   (add_chunk<kBits, kRows, chunk>(levels, slab, lane, q, ld, sums), ...);
 }
 
@@ -46,18 +55,21 @@ HWY_INLINE void add_slab(std::integer_sequence<int, chunk...>, const TileLevels<
 template <int kBits, std::size_t kRows>
 HWY_NOINLINE void score_tiles(const std::byte* tiles, std::size_t n_tiles, std::size_t n_slabs,
                               const Queries& q, std::int32_t* out, std::size_t ld) {
-  const TileLevels<kBits> levels;
+  const KeyLevels<kBits> levels;
   for (std::size_t tile = 0; tile < n_tiles; ++tile) {
-    for (std::size_t lane = 0; lane < kBlock; lane += kRegister) {
-      WeightedSums sums[kRows];
-      for (std::size_t r = 0; r < kRows; ++r) sums[r] = weighted_sums(q.bias[r]);
+    for (std::size_t lane = 0; lane < kBlock; lane += kAbreast * kRegister) {
+      WeightedSums sums[kAbreast][kRows];
+      for (auto& of_tokens : sums) {
+        for (std::size_t r = 0; r < kRows; ++r) of_tokens[r] = weighted_sums(q.bias[r]);
+      }
       for (std::size_t s = 0; s < n_slabs; ++s) {
         add_slab<kBits, kRows>(std::make_integer_sequence<int, kChunks>(), levels,
                                tiles + s * slab_bytes(SideKind::kKeys, kBits), lane, q.factors + s * kChunks,
                                n_slabs * kChunks, sums);
       }
-      for (std::size_t r = 0; r < kRows; ++r) {
-        store_sums(total(sums[r]), out + r * ld + tile * kTokens + lane / 4);
+      for (std::size_t i = 0; i < kAbreast; ++i) {
+        std::int32_t* const to = out + tile * kTokens + (lane + i * kRegister) / 4;
+        for (std::size_t r = 0; r < kRows; ++r) store_sums(total(sums[i][r]), to + r * ld);
       }
     }
     tiles += n_slabs * slab_bytes(SideKind::kKeys, kBits);
@@ -154,8 +166,8 @@ HWY_INLINE void score_rows(const Groups& groups, const Queries& q, std::int32_t*
 
 /// q . x of vectors of 16 bits.
 HWY_INLINE void score_exact(const Groups& groups, const PackedQueries& q, const Queries& rows, float* out,
-                            PackedScratch& scratch) {
-  constexpr auto w = static_cast<std::size_t>(Width::k16);
+                            std::size_t ld, PackedScratch& scratch) {
+  const auto w = static_cast<std::size_t>(Width::k16);
   const F32 d;
   scratch.halves.resize(groups.head_dim);
   for (std::size_t i = 0; i < groups.count[w]; ++i) {
@@ -173,14 +185,14 @@ HWY_INLINE void score_exact(const Groups& groups, const PackedQueries& q, const 
         const hn::CappedTag<float, 1> one;
         dot += hn::GetLane(nn::HWY_NAMESPACE::load_half(one, scratch.halves.data() + c)) * query[c];
       }
-      out[r * kRoom + groups.first[w] + i] = dot;
+      out[r * ld + groups.first[w] + i] = dot;
     }
   }
 }
 
 /// Integer scores to floats: sum * query's scale * key's scale + q . centre - |q|^2 c scale^2.
 HWY_INLINE void finish_scores(const Groups& groups, const PackedQueries& q, const Queries& rows,
-                              ScaleRule rule, const std::int32_t* sums, float* out) {
+                              ScaleRule rule, const std::int32_t* sums, float* out, std::size_t ld) {
   const F32 d;
   const GroupScales scales(groups, rule);
   for (std::size_t r = 0; r < rows.n; ++r) {
@@ -190,7 +202,7 @@ HWY_INLINE void finish_scores(const Groups& groups, const PackedQueries& q, cons
     for (std::size_t i = 0; i < groups.n_tokens; i += hn::Lanes(d)) {
       const auto unit = hn::Mul(q_scale, hn::Load(d, scales.scale.data() + i));
       const auto shift = hn::NegMulAdd(norm2, hn::Load(d, scales.correction.data() + i), centre);
-      hn::StoreU(hn::MulAdd(to_floats(load_sums(sums + r * kRoom + i)), unit, shift), d, out + r * kRoom + i);
+      hn::StoreU(hn::MulAdd(to_floats(load_sums(sums + r * kRoom + i)), unit, shift), d, out + r * ld + i);
     }
   }
 }
@@ -205,18 +217,19 @@ void score_keys(const Segment& keys, const Side& side, const PackedQueries& q, s
   scratch.factors.resize(n * channels / 4);
   for (std::size_t r = 0; r < n; ++r) {
     rows.bias[r] = -kKeyBias * q.level_sum(first + r);
-    const std::int16_t* const levels = q.levels(first + r);
-    for (std::size_t c = 0; c < channels; c += 4) {
-      scratch.factors[(r * channels + c) / 4] = query_factors(levels + c);
-    }
+    make_query_factors(q.levels(first + r), channels, scratch.factors.data() + r * channels / 4);
   }
   rows.factors = scratch.factors.data();
   alignas(64) std::array<std::int32_t, kMaxKeyRows * kRoom> sums;
-  alignas(64) std::array<float, kMaxKeyRows * kRoom> in_groups;
   for (const Width width : groups.present()) score_tiles(width, groups, rows, sums.data());
   score_rows(groups, rows, sums.data(), scratch);
-  finish_scores(groups, q, rows, side.rule, sums.data(), in_groups.data());
-  score_exact(groups, q, rows, in_groups.data(), scratch);
+  const auto finish = [&](float* out, std::size_t ld_out) HWY_ATTR {
+    finish_scores(groups, q, rows, side.rule, sums.data(), out, ld_out);
+    score_exact(groups, q, rows, out, ld_out, scratch);
+  };
+  if (groups.present().size() == 1) return finish(scores, ld);  // one group, so in token order
+  alignas(64) std::array<float, kMaxKeyRows * kRoom> in_groups;
+  finish(in_groups.data(), kRoom);
   switch (n) {
     case 1:
       return to_token_order<1>(groups, in_groups.data(), kRoom, scores, ld);

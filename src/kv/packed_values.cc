@@ -1,7 +1,6 @@
 // Weighted sums of packed values: channels across the lanes, products with the weights of 4 tokens at a time.
 #include <algorithm>
 #include <cassert>
-#include <cfloat>
 #include <utility>
 
 #include "kv/packed.h"
@@ -12,117 +11,96 @@
 #include "hwy/foreach_target.h"  // before any other Highway header
 
 #include "hwy/highway.h"
-#include "kv/packed_order-inl.h"
+#include "kv/packed_products-inl.h"
+#include "kv/packed_weights-inl.h"
 
 MISER_BEFORE_NAMESPACE();
 namespace miser::kv::HWY_NAMESPACE {
 namespace {
 
 constexpr std::size_t kTokens = tile_tokens(SideKind::kValues);
-constexpr std::size_t kChunks = kSlab / 16;
-constexpr int kMaxWeight = 32767;  // 2^15 tokens of level 127 stay below 2^31 in sum
-static_assert(Segment::kMaxTokens * kMaxWeight * 127 <= INT32_MAX);
+constexpr int kChunks = kSlab / 16;
+/// Chunks summed in one pass over the tiles: 16 registers hold 3 x 2 sums and what makes them, 32 twice that.
+constexpr int kAbreast = HWY_ARCH_X86 && kRegister < kBlock ? 2 : kChunks;
 
 template <int kBits, std::size_t kRows, int chunk>
 HWY_INLINE void add_chunk(const TileLevels<kBits>& levels, const std::byte* slab, std::size_t lane,
-                          const Factors* w, WeightedSums* sums) {
+                          const Factors* w, WeightedSums (&sums)[kRows]) {
   const auto products = value_products(levels.template value<chunk>(slab, lane));
-  for (std::size_t r = 0; r < kRows; ++r) add_weighted(sums[chunk * kRows + r], products, w[r * kQuadRoom]);
+  for (std::size_t r = 0; r < kRows; ++r) add_weighted(sums[r], products, w[r * kQuadRoom]);
 }
 
-template <int kBits, std::size_t kRows, int... chunk>
-HWY_INLINE void add_slab(std::integer_sequence<int, chunk...>, const TileLevels<kBits>& levels,
-                         const std::byte* slab, std::size_t lane, const Factors* w, WeightedSums* sums) {
-  (add_chunk<kBits, kRows, chunk>(levels, slab, lane, w, sums), ...);
-}
+/// Tiles of values, and where their sums go.
+struct Tiles {
+  const std::byte* bytes;
+  std::size_t n;
+  std::size_t n_slabs;
+  const Factors* weights;  ///< [rows, kQuadRoom]
+  std::int32_t* sums;      ///< [rows, n_slabs * kSlab]
+};
 
-/// sums [kRows, n_slabs * kSlab] += weights w [kRows, kQuadRoom] times n tiles.
-template <int kBits, std::size_t kRows>
-HWY_NOINLINE void add_tiles(const std::byte* tiles, std::size_t n, std::size_t n_slabs, const Factors* w,
-                            std::int32_t* sums) {
+/// Adds chunks first, first + 1, ... of one slab and register of all tiles.
+template <int kBits, std::size_t kRows, int first, int... i>
+HWY_INLINE void add_chunks(std::integer_sequence<int, i...>, const Tiles& tiles, std::size_t slab,
+                           std::size_t lane) {
   constexpr std::size_t kBytes = slab_bytes(SideKind::kValues, kBits);
   const TileLevels<kBits> levels;
-  for (std::size_t s = 0; s < n_slabs; ++s) {
+  WeightedSums part[kAbreast][kRows];
+  for (auto& of_chunk : part) std::fill(of_chunk, of_chunk + kRows, weighted_sums(0));
+  for (std::size_t tile = 0; tile < tiles.n; ++tile) {
+    const std::byte* const bytes = tiles.bytes + (tile * tiles.n_slabs + slab) * kBytes;
+    (add_chunk<kBits, kRows, first + i>(levels, bytes, lane, tiles.weights + tile, part[i]), ...);
+  }
+  for (int c = 0; c < kAbreast; ++c) {
+    std::int32_t* to = tiles.sums + slab * kSlab + (first + c) * 16 + lane / 4;
+    for (std::size_t r = 0; r < kRows; ++r, to += tiles.n_slabs * kSlab) {
+      store_sums(add_sums(load_sums(to), total(part[c][r])), to);
+    }
+  }
+}
+
+/// sums += weights times the tiles.
+template <int kBits, std::size_t kRows>
+HWY_NOINLINE void add_tiles(const Tiles& tiles) {
+  constexpr auto kPass = std::make_integer_sequence<int, kAbreast>();
+  for (std::size_t s = 0; s < tiles.n_slabs; ++s) {
     for (std::size_t lane = 0; lane < kBlock; lane += kRegister) {
-      WeightedSums part[kChunks * kRows];
-      for (WeightedSums& sum : part) sum = weighted_sums(0);
-      for (std::size_t tile = 0; tile < n; ++tile) {
-        add_slab<kBits, kRows>(std::make_integer_sequence<int, kChunks>(), levels,
-                               tiles + (tile * n_slabs + s) * kBytes, lane, w + tile, part);
-      }
-      for (std::size_t r = 0; r < kRows; ++r) {
-        for (std::size_t c = 0; c < kChunks; ++c) {
-          std::int32_t* const to = sums + (r * n_slabs + s) * kSlab + c * 16 + lane / 4;
-          store_sums(add_sums(load_sums(to), total(part[c * kRows + r])), to);
-        }
-      }
+      add_chunks<kBits, kRows, 0>(kPass, tiles, s, lane);
+      if constexpr (kAbreast < kChunks) add_chunks<kBits, kRows, kAbreast>(kPass, tiles, s, lane);
     }
   }
 }
 
 template <int kBits>
-HWY_INLINE void add_tiles(const std::byte* tiles, std::size_t n, std::size_t n_slabs, std::size_t n_rows,
-                          const Factors* w, std::int32_t* sums) {
+HWY_INLINE void add_tiles(const Tiles& tiles, std::size_t n_rows) {
   switch (n_rows) {
     case 1:
-      return add_tiles<kBits, 1>(tiles, n, n_slabs, w, sums);
+      return add_tiles<kBits, 1>(tiles);
     case 2:
-      return add_tiles<kBits, 2>(tiles, n, n_slabs, w, sums);
+      return add_tiles<kBits, 2>(tiles);
     default:
-      return add_tiles<kBits, kMaxValueRows>(tiles, n, n_slabs, w, sums);
+      return add_tiles<kBits, kMaxValueRows>(tiles);
   }
 }
 
 HWY_INLINE void add_tiles(Width width, const Groups& groups, std::size_t n_rows, const Factors* w,
                           std::int32_t* sums) {
-  const std::byte* const tiles = groups.tiles(width);
   const std::size_t n = groups.tiled[static_cast<std::size_t>(width)] / kTokens;
+  const Tiles tiles{groups.tiles(width), n, groups.n_slabs(), w, sums};
   switch (width) {
     case Width::k1:
-      return add_tiles<1>(tiles, n, groups.n_slabs(), n_rows, w, sums);
+      return add_tiles<1>(tiles, n_rows);
     case Width::k2:
-      return add_tiles<2>(tiles, n, groups.n_slabs(), n_rows, w, sums);
+      return add_tiles<2>(tiles, n_rows);
     case Width::k3:
-      return add_tiles<3>(tiles, n, groups.n_slabs(), n_rows, w, sums);
+      return add_tiles<3>(tiles, n_rows);
     case Width::k4:
-      return add_tiles<4>(tiles, n, groups.n_slabs(), n_rows, w, sums);
+      return add_tiles<4>(tiles, n_rows);
     case Width::k8:
-      return add_tiles<8>(tiles, n, groups.n_slabs(), n_rows, w, sums);
+      return add_tiles<8>(tiles, n_rows);
     case Width::k16:
       break;
   }
-}
-
-/// Weights of one row: weight times scale as 15-bit numbers, in the order of the groups.
-struct RowWeights {
-  float unit;  ///< of the numbers, 0 if there is nothing to add
-  float sum;   ///< of the weights
-};
-
-/// out[t] = weights[t] * scale[t] / unit.
-HWY_INLINE RowWeights quantise(const float* weights, const float* scale, std::size_t n, std::uint16_t* out) {
-  const F32 d;
-  const hn::RebindToUnsigned<F32> d32;
-  const hn::Rebind<std::uint16_t, F32> d16;
-  const std::size_t lanes = hn::Lanes(d);
-  auto largest = hn::Zero(d);
-  auto sum = hn::Zero(d);
-  for (std::size_t i = 0; i < n; i += lanes) {
-    const auto inside = hn::FirstN(d, n - i);
-    const auto w = hn::IfThenElseZero(inside, hn::LoadU(d, weights + i));
-    largest = hn::Max(largest, hn::IfThenElseZero(inside, hn::Mul(w, hn::LoadU(d, scale + i))));
-    sum = hn::Add(sum, w);
-  }
-  const float max = hn::GetLane(hn::MaxOfLanes(d, largest));
-  const bool any = max > kMaxWeight * FLT_MIN;  // so that its inverse is finite
-  const auto inverse = hn::Set(d, any ? static_cast<float>(kMaxWeight) / max : 0.0F);
-  const auto round = hn::Set(d, 0x1p23F);       // whose unit is 1: a sum's lowest bits are the rounded number
-  for (std::size_t i = 0; i < n; i += lanes) {  // what is made of weights behind the last is not read
-    const auto product = hn::Mul(hn::LoadU(d, weights + i), hn::LoadU(d, scale + i));
-    const auto level = hn::BitCast(d32, hn::MulAdd(product, inverse, round));
-    hn::StoreU(hn::TruncateTo(d16, level), d16, out + i);
-  }
-  return {any ? max / static_cast<float>(kMaxWeight) : 0.0F, hn::GetLane(hn::SumOfLanes(d, sum))};
 }
 
 /// Vectors that lie as rows, gathered into tiles of 8 bits whatever their width.
@@ -152,7 +130,7 @@ class RowTile {
       factors[r * kQuadRoom] = weight_factors(four_[r].data());
     }
     interleave_rows(levels(), channels_, levels() + channels_ * kTokens);
-    add_tiles<8>(bytes_.data() + channels_ * kTokens, 1, channels_ / kSlab, n_rows_, factors.data(), sums_);
+    add_tiles<8>({bytes_.data() + channels_ * kTokens, 1, channels_ / kSlab, factors.data(), sums_}, n_rows_);
     n_ = 0;
   }
 
@@ -210,7 +188,7 @@ struct HalfRow {
 /// Vectors of 16 bits; takes their weights out of `centred`.
 HWY_INLINE void add_exact(const Groups& groups, const float* weights, std::size_t ld, std::size_t n_rows,
                           const ValueSums& sums, PackedScratch& scratch) {
-  constexpr auto w = static_cast<std::size_t>(Width::k16);
+  const auto w = static_cast<std::size_t>(Width::k16);
   if (groups.count[w] == 0) return;
   scratch.halves.resize(groups.head_dim);
   for_each_token(
@@ -224,52 +202,28 @@ HWY_INLINE void add_exact(const Groups& groups, const float* weights, std::size_
       });
 }
 
-/// Up to kMaxValueRows rows; `scale` [n_tokens] in token order.
-HWY_INLINE void add_coded(const Groups& groups, const float* scale, const float* weights, std::size_t ld,
-                          std::size_t n_rows, const ValueSums& sums, PackedScratch& scratch) {
+/// Up to kMaxValueRows rows.
+HWY_INLINE void add_coded(const Groups& groups, const GroupScales& scales, const float* weights,
+                          std::size_t ld, std::size_t n_rows, const ValueSums& sums, PackedScratch& scratch) {
   const std::size_t channels = groups.n_slabs() * kSlab;
-  std::array<std::size_t, kWidthCount> first;
-  std::size_t at = 0;
-  for (std::size_t w = 0; w < kWidthCount; ++w) {
-    first[w] = at;
-    at += (groups.count[w] + 63U) / 32 * 32;  // a whole register may be written at its end
-  }
-  alignas(64) std::array<std::uint16_t, kMaxValueRows * kRoom> ordered;
-  alignas(64) std::array<std::uint16_t, kMaxValueRows * kWeightRoom> grouped;
-  alignas(64) std::array<Factors, kMaxValueRows * kQuadRoom> factors;
-  std::array<float, kMaxValueRows> unit;
-  for (std::size_t r = 0; r < n_rows; ++r) {
-    const RowWeights row = quantise(weights + r * ld, scale, groups.n_tokens, ordered.data() + r * kRoom);
-    unit[r] = row.unit;
-    sums.centred[r] += row.sum;
-  }
-  switch (n_rows) {
-    case 1:
-      to_group_order<1>(groups, ordered.data(), first, grouped.data());
-      break;
-    case 2:
-      to_group_order<2>(groups, ordered.data(), first, grouped.data());
-      break;
-    default:
-      to_group_order<kMaxValueRows>(groups, ordered.data(), first, grouped.data());
-  }
-  for (std::size_t r = 0; r < n_rows; ++r) {
-    for (const Width width : groups.present()) {
-      const auto w = static_cast<std::size_t>(width);
-      const std::size_t from = r * kWeightRoom + first[w];
-      make_factors(grouped.data() + from, groups.tiled[w], factors.data() + from / 4);
-    }
-  }
+  GroupedWeights grouped;
+  group_weights(groups, scales, weights, ld, n_rows, grouped);
   scratch.sums.assign(n_rows * channels, 0);
+  alignas(64) std::array<Factors, kMaxValueRows * kQuadRoom> factors;
   for (const Width width : groups.present()) {
-    add_tiles(width, groups, n_rows, factors.data() + first[static_cast<std::size_t>(width)] / 4,
-              scratch.sums.data());
+    const auto w = static_cast<std::size_t>(width);
+    for (std::size_t r = 0; r < n_rows; ++r) {
+      make_factors(grouped.levels.data() + r * kWeightRoom + grouped.first[w], groups.tiled[w],
+                   factors.data() + r * kQuadRoom);
+    }
+    add_tiles(width, groups, n_rows, factors.data(), scratch.sums.data());
   }
-  RowTile tile(groups, n_rows, grouped.data(), scratch.sums.data(), scratch);
-  add_rows(groups, first, tile);
+  RowTile tile(groups, n_rows, grouped.levels.data(), scratch.sums.data(), scratch);
+  add_rows(groups, grouped.first, tile);
   for (std::size_t r = 0; r < n_rows; ++r) {
-    add_scaled(unit[r], groups.head_dim, IntegerRow{scratch.sums.data() + r * channels},
+    add_scaled(grouped.rows[r].unit, groups.head_dim, IntegerRow{scratch.sums.data() + r * channels},
                sums.rotated + r * groups.head_dim);
+    sums.centred[r] += grouped.rows[r].sum;
   }
 }
 
@@ -279,13 +233,11 @@ void add_packed(const Segment& values, const Side& side, const float* weights, s
                 std::size_t n_rows, const ValueSums& sums, PackedScratch& scratch) {
   const Groups groups(values, side);
   const GroupScales scales(groups, side.rule);
-  alignas(64) std::array<float, kRoom> scale;
-  to_token_order<1>(groups, scales.scale.data(), kRoom, scale.data(), kRoom);
   for (std::size_t first = 0; first < n_rows; first += kMaxValueRows) {
     const std::size_t n = std::min(kMaxValueRows, n_rows - first);
     const ValueSums part{sums.plain + first * groups.head_dim, sums.rotated + first * groups.head_dim,
                          sums.centred + first};
-    add_coded(groups, scale.data(), weights + first * ld, ld, n, part, scratch);
+    add_coded(groups, scales, weights + first * ld, ld, n, part, scratch);
     add_exact(groups, weights + first * ld, ld, n, part, scratch);
   }
 }
