@@ -15,6 +15,11 @@ add_library(miser_options INTERFACE)
 target_include_directories(miser_options INTERFACE ${PROJECT_SOURCE_DIR}/src)
 target_compile_definitions(miser_options INTERFACE MISER_VERSION="${PROJECT_VERSION}")
 target_compile_options(miser_options INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion)
+if(CMAKE_SYSTEM_PROCESSOR STREQUAL "aarch64")
+  # Vectors of unknown length cannot be members of classes and arrays.
+  target_compile_definitions(miser_options INTERFACE
+    "HWY_DISABLED_TARGETS=(HWY_SVE|HWY_SVE2|HWY_SVE_256|HWY_SVE2_128)")
+endif()
 if(MISER_WERROR)
   target_compile_options(miser_options INTERFACE -Werror)
 endif()

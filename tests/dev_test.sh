@@ -25,6 +25,7 @@ stand_in bin/id <<<'echo "${uid-0}"'
 stand_in bin/cmake <<<'echo "compiling"'
 stand_in bin/ctest <<<'exit 0'
 stand_in repo/tools/fetch_model.sh <<<'[ -z "${offline-}" ] && echo model.gguf'
+stand_in repo/tools/fetch_arm64.sh <<<'exit 0'
 stand_in repo/tests/make_fixtures.sh <<<'exit 0'
 stand_in repo/build/release/miser <<<'echo "text, from $PWD"'
 
@@ -83,6 +84,10 @@ expect 0; said 'tests that need it will fail'; logged '^ctest'
 
 dev missing='clang-14' "$repo/dev" asan
 expect 0; not_logged '^apt-get'; logged '^cmake --preset asan'
+
+dev missing='qemu-user' "$repo/dev" neon -R Packed
+expect 0; logged '^apt-get.* install .*qemu-user$'; logged "^fetch_arm64.sh $repo/build/neon-sysroot\$"
+logged '^cmake --preset neon'; logged "^ctest --test-dir $repo/build/neon .*-R Packed\$"
 
 dev missing='' "$repo/dev" frobnicate
 expect 2; said 'unknown command: frobnicate'
