@@ -68,6 +68,28 @@ class PipedChat(unittest.TestCase):
         self.assertTrue(first.endswith(b"\n"), first)
         self.assertNotIn(b"user", both)
 
+    def test_stop_string_is_not_read_again(self):
+        arguments = ["-n", 60, "--temp", 0, "--ignore-eos", "--trace", self.trace]
+        chat("Hi\n", *arguments)
+        whole = self.read_by_model()
+        begin = whole.index("assistant\n") + len("assistant\n")
+        stop = next(c for i, c in enumerate(whole) if i > begin + 3 and c.isascii() and c.isalnum())
+        code, _, error = chat("Hi\nBye\n", *arguments, "-r", stop)
+        self.assertEqual(code, 0, error)
+        answer = whole[: whole.index(stop, begin)]
+        self.assertTrue(self.read_by_model().startswith(answer + "<|im_end|>\n<|im_start|>user\nBye"))
+
+    def test_full_memory_ends_the_chat(self):
+        code, _, error = chat("Hi\nBye\n", "-c", 8000, "--kv-memory", self.some_memory(), "--ignore-eos")
+        self.assertEqual(code, 0, error)
+        self.assertRegex(error, r"the KV memory of \d+ tokens is full: .*--kv-memory")
+        self.assertIn("stopped: memory", error)
+
+    def some_memory(self):
+        """A little more than the least, which the message of a refusal names."""
+        _, _, error = chat("Hi\n", "--kv-memory", 1)
+        return int(re.search(r"expected at least (\d+)", error).group(1)) + 4000
+
     def test_json_answers_one_message(self):
         code, output, error = chat("never read\n", "-p", "Hi", "-n", 4, "--ignore-eos", "--json")
         self.assertEqual(code, 0, error)

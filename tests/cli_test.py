@@ -6,6 +6,7 @@ The model is random: its text is noise, mostly bytes that make no characters.
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -104,7 +105,8 @@ class Json(RunTest):
         self.assertEqual(list(found), ["text", "prompt_tokens", "generated_tokens", "stop_reason", "kv", "timing"])
         kv = found["kv"]
         self.assertEqual(
-            list(kv), ["policy", "bits_per_element", "bytes", "bytes_peak", "bytes_f16", "vectors_at"]
+            list(kv),
+            ["policy", "bits_per_element", "bytes", "bytes_peak", "bytes_f16", "dropped_tokens", "vectors_at"],
         )
         self.assertEqual(
             list(found["timing"]),
@@ -125,6 +127,43 @@ class Json(RunTest):
         raw = text(*arguments)
         self.assertNotEqual(raw.decode(errors="replace").encode(), raw, "no invalid byte: nothing is tested")
         self.assertEqual(json.loads(text(*arguments, "--json"))["text"], raw.decode(errors="replace"))
+
+
+class Memory(RunTest):
+    def room_for_few_tokens(self):
+        """What a refusal names as the least, and 4,000 bytes."""
+        result = run("-p", PROMPT, "--kv-memory", 1)
+        self.assert_fails(result, 2, "KV memory: found 1 bytes", "expected at least")
+        return int(re.search(rb"expected at least (\d+)", result.stderr).group(1)) + 4000
+
+    def limited(self, *args):
+        memory = self.room_for_few_tokens()
+        result = run("-p", PROMPT, "-c", 600, "--ignore-eos", "--kv", "q4", "--kv-memory", memory, "--json", *args)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        found = json.loads(result.stdout)
+        self.assertLessEqual(found["kv"]["bytes_peak"], memory)
+        return found, result.stderr.decode()
+
+    def test_full_is_where_generation_stops(self):
+        found, error = self.limited()
+        self.assertEqual(found["stop_reason"], "memory")
+        self.assertEqual(found["kv"]["dropped_tokens"], 0)
+        self.assertIn("--kv-overflow drop-oldest", error)
+
+    def test_full_goes_on_without_the_oldest_tokens_when_asked_to(self):
+        found, error = self.limited("--kv-overflow", "drop-oldest")
+        self.assertEqual(found["stop_reason"], "context")
+        self.assertGreater(found["kv"]["dropped_tokens"], 300)
+
+    def test_too_little_for_the_prompt_is_told_before_the_work(self):
+        result = run("-p", "word " * 500, "--kv-memory", self.room_for_few_tokens())
+        self.assert_fails(result, 1, "the prompt has", "--kv-memory")
+
+    def test_sizes_have_units(self):
+        for size in ("16777216", "16384KiB", "16MiB"):
+            self.assertEqual(run("-p", PROMPT, "-n", 2, "--kv-memory", size).returncode, 0, size)
+        for size in ("0", "-1", "1.5MiB", "16MB", "MiB", "99999999999GiB"):
+            self.assert_fails(run("-p", PROMPT, "-n", 2, "--kv-memory", size), 2, "--kv-memory", f"'{size}'")
 
 
 class Trace(RunTest):

@@ -95,6 +95,7 @@ void add_engine_options(CLI::App& command, Options& o) {
       ->type_name("POLICY")
       ->capture_default_str();
   add_plan_options(command, o.plan);
+  add_memory_options(command, o.speed.session);
   command.add_option("--kv-window", o.speed.session.kv_window, "Newest tokens that stay exact")
       ->check(CLI::Range(std::size_t{0}, kMaxTokens))
       ->type_name("N")

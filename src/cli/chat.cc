@@ -25,6 +25,19 @@ ChatTemplate template_of(const Engine& engine) {
   return eos ? ChatTemplate::detect(*text, engine.tokenizer.piece(*eos, true)) : ChatTemplate::detect(*text);
 }
 
+// What ends a chat, and the options that move it.
+struct Limit {
+  std::string name;
+  const char* options;
+};
+
+Limit limit_of(const Session& session) {
+  if (session.capacity() == session.context())
+    return {fmt::format("context of {} tokens", session.context()), "-c sets it"};
+  return {fmt::format("KV memory of {} tokens", session.capacity()),
+          "--kv-memory sets it, --kv-overflow drop-oldest goes on without the oldest"};
+}
+
 class Chat {
  public:
   Chat(Engine& engine, const RunOptions& options, GenerateOptions generation, Printer& printer,
@@ -34,10 +47,11 @@ class Chat {
   // Whether the chat can go on.
   bool turn(const std::string& message) {
     const std::vector<Token> prompt = encode(message);
-    const std::size_t room = engine_.session.context() - engine_.session.size();
+    const std::size_t room = engine_.session.capacity() - engine_.session.size();
     if (conversation_.started() && prompt.size() > room) {
-      note(fmt::format("the message needs {} tokens, and {} of the context's {} are left (-c sets it)\n",
-                       prompt.size(), room, engine_.session.context()));
+      const Limit limit = limit_of(engine_.session);
+      note(fmt::format("the message needs {} tokens, and {} of the {} are left ({})\n", prompt.size(), room,
+                       limit.name, limit.options));
       return true;
     }
     printer_.begin(engine_.session.size() + prompt.size());
@@ -50,10 +64,12 @@ class Chat {
     conversation_.add(message, answer.text);
     totals_.add(answer);
     answer_ = std::move(answer.text);
-    if (answer.stop_reason != StopReason::kContextFull) return true;
-    note(fmt::format("the context of {} tokens is full: the chat ends (-c sets it)\n",
-                     engine_.session.context()));
-    return false;
+    if (answer.stop_reason == StopReason::kContextFull || answer.stop_reason == StopReason::kMemoryFull) {
+      const Limit limit = limit_of(engine_.session);
+      note(fmt::format("the {} is full: the chat ends ({})\n", limit.name, limit.options));
+      return false;
+    }
+    return true;
   }
 
   const std::string& answer() const { return answer_; }

@@ -76,6 +76,7 @@ nlohmann::json header_of(const Options& o, const EvalEngine& engine, const Input
   header["contexts"] = input.contexts.size();
   header["context"] = o.context;
   header["skip"] = skip;
+  if (o.session.kv_memory > 0) header["kv_memory"] = {o.session.kv_memory, o.session.kv_drop_oldest};
   header["reference"] = {{"name", "f16"}};
   if (input.reference) header["reference"] = {{"name", "file"}, {"bytes", input.reference->bytes()}};
   return header;
@@ -159,6 +160,7 @@ void add_eval_kl(CLI::App& eval) {
       "kl", "KL from f16, top-1 agreement and perplexity of texts, through the real cache");
   const auto o = std::make_shared<Options>();
   add_eval_options(*command, *o, "contexts");
+  add_memory_options(*command, o->session);
   command->add_option("--data", o->data, "Text in UTF-8, perhaps gzipped; can be given several times")
       ->type_name("FILE");
   command

@@ -97,6 +97,7 @@ void add_cache_options(CLI::App& command, RunOptions& o) {
                   "Values as f16, q8_0 or q4_0, like --kv (short: -ctv)")
       ->type_name("TYPE");
   add_packing_options(command, o.session, o.kv_scales_flag, o.centres);
+  add_memory_options(command, o.session);
   add_plan_options(command, o.plan);
 }
 

@@ -66,6 +66,11 @@ std::string summary(const Engine& engine, const Totals& totals) {
   if (totals.n_decoded > 0)
     text += fmt::format(" at {:.0f} tok/s", per_second(totals.n_decoded, totals.decode_ms));
   text += fmt::format(", load {:.1f} s; stopped: {}\n", engine.load_ms / 1000, to_string(totals.stop_reason));
+  if (totals.stop_reason == StopReason::kMemoryFull) {
+    text +=
+        "the KV memory is full: every packed vector has 1 bit; --kv-memory sets the limit, --kv-overflow "
+        "drop-oldest goes on without the oldest tokens\n";
+  }
   return text;
 }
 
@@ -85,6 +90,7 @@ nlohmann::ordered_json to_json(const Engine& engine, const Totals& totals, const
             {"bytes", cache.bytes()},
             {"bytes_peak", cache.bytes_peak()},
             {"bytes_f16", cache.bytes_f16()},
+            {"dropped_tokens", cache.n_dropped()},
             {"vectors_at", vectors}}},
           {"timing",
            {{"load_ms", engine.load_ms},

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <charconv>
+#include <limits>
+#include <string_view>
 #include <system_error>
 
 #include "base/error.h"
@@ -11,6 +13,23 @@
 #include "session/plans.h"
 
 namespace miser::cli {
+namespace {
+
+/// A whole number of bytes, KiB, MiB or GiB, at least 1.
+std::optional<std::size_t> parse_bytes(std::string_view text) {
+  std::size_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || value == 0) return std::nullopt;
+  const std::string_view unit = text.substr(static_cast<std::size_t>(end - text.data()));
+  int shift = 0;
+  for (const std::string_view known : {"", "KiB", "MiB", "GiB"}) {
+    if (unit == known && value <= std::numeric_limits<std::size_t>::max() >> shift) return value << shift;
+    shift += 10;
+  }
+  return std::nullopt;
+}
+
+}  // namespace
 
 CLI::Validator whole(std::int64_t low, std::int64_t high) {
   const auto check = [low, high](const std::string& text) {
@@ -46,6 +65,28 @@ void add_packing_options(CLI::App& command, SessionOptions& session, std::string
 
 kv::ScaleRule scale_rule(const std::string& scales_flag) {
   return scales_flag == "ls" ? kv::ScaleRule::kLeastSquares : kv::ScaleRule::kUnbiased;
+}
+
+void add_memory_options(CLI::App& command, SessionOptions& session) {
+  command
+      .add_option_function<std::string>(
+          "--kv-memory", [&session](const std::string& text) { session.kv_memory = *parse_bytes(text); },
+          "Most bytes that the cache ever takes, as 8MiB: the vectors that matter least lose bits where "
+          "more is needed")
+      ->check(CLI::Validator(
+          [](const std::string& text) {
+            return parse_bytes(text) ? "" : fmt::format("found '{}', expected bytes, as 8MiB", text);
+          },
+          ""))
+      ->type_name("SIZE");
+  command
+      .add_option_function<std::string>(
+          "--kv-overflow",
+          [&session](const std::string& text) { session.kv_drop_oldest = text == "drop-oldest"; },
+          "When no vector can lose bits any more: stop, or drop-oldest, which goes on without the oldest "
+          "tokens")
+      ->check(CLI::IsMember({"stop", "drop-oldest"}))
+      ->type_name("WHAT");
 }
 
 void add_plan_options(CLI::App& command, PlanOptions& options) {

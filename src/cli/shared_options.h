@@ -24,6 +24,9 @@ void add_packing_options(CLI::App& command, SessionOptions& session, std::string
                          std::string& centres);
 kv::ScaleRule scale_rule(const std::string& scales_flag);
 
+/// Declares --kv-memory and --kv-overflow. `session` outlives the command.
+void add_memory_options(CLI::App& command, SessionOptions& session);
+
 /// Policies that a plan makes: where the plan is, and what they may spend.
 struct PlanOptions {
   std::string file;           ///< of the model's own plan; empty: the built-in one, if any

@@ -33,6 +33,7 @@ struct KlRun::Place {
 std::vector<SessionOptions> kl_arms(const std::vector<std::string>& kv, const SessionOptions& session) {
   std::vector<SessionOptions> arms(kv.size(), session);
   for (std::size_t i = 0; i < kv.size(); ++i) arms[i].kv = kv[i];
+  if (!arms.empty()) arms.front().kv_memory = 0;  // the reference has no limit
   return arms;
 }
 

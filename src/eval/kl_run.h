@@ -22,7 +22,8 @@ struct KlOptions {
   const LogitsFile* reference = nullptr;  ///< null: f16 is the reference
 };
 
-/// One arm for each policy of `kv`, all with the other options of `session`.
+/// One arm for each policy of `kv`, all with the other options of `session`, but the first, with which the
+/// others are compared, without a limit of memory.
 std::vector<SessionOptions> kl_arms(const std::vector<std::string>& kv, const SessionOptions& session);
 
 /// Chunks in which `n_arms` arms read a context of `length`: what KlRun counts as steps.
