@@ -76,7 +76,8 @@ void fill(Cache& cache, std::size_t depth, RandomWidths& widths) {
                                            : Segment::kMaxTokens);
           for (Width& width : chosen) width = widths.draw();
           Segment& segment = side->emplace_back(side->get_allocator().resource());
-          segment.append(chosen, std::span(rows).first(chosen.size() * head_dim), cache.key_side(l, g));
+          segment.append(chosen, std::span(rows).first(chosen.size() * head_dim),
+                         side == &layer.heads[g].k ? cache.key_side(l, g) : cache.value_side(l, g));
         }
       }
     }

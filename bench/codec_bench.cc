@@ -38,7 +38,7 @@ void encode_vector(benchmark::State& state) {
   }
   vectors_per_second(state, kVectors);
 }
-BENCHMARK(encode_vector)->ArgsProduct({{0, 1, 2, 3, 4}, {64}})->ArgNames({"width", "head_dim"});
+BENCHMARK(encode_vector)->ArgsProduct({{0, 1, 2, 3, 4}, {32, 64, 128, 256}})->ArgNames({"width", "head_dim"});
 
 void decode_vector(benchmark::State& state) {
   const Width width = kAllWidths[state.range(0)];
@@ -52,7 +52,7 @@ void decode_vector(benchmark::State& state) {
   }
   vectors_per_second(state, 1);
 }
-BENCHMARK(decode_vector)->ArgsProduct({{0, 1, 2, 3, 4}, {64}})->ArgNames({"width", "head_dim"});
+BENCHMARK(decode_vector)->ArgsProduct({{0, 1, 2, 3, 4}, {32, 64, 128, 256}})->ArgNames({"width", "head_dim"});
 
 void rotate_vector(benchmark::State& state) {
   const Rotation rotation(state.range(0));
@@ -66,14 +66,40 @@ void rotate_vector(benchmark::State& state) {
 BENCHMARK(rotate_vector)->Arg(64)->Arg(128)->ArgName("head_dim");
 
 /// A full segment with the shares of widths that a controller chose at 2.75 bits (K), or all at 4 bits.
-void unpack_segment(benchmark::State& state) {
-  constexpr std::size_t kHeadDim = 64;
+std::vector<Width> full_segment(bool mixed) {
   std::mt19937 generator(2);
   std::discrete_distribution<std::size_t> shares({30, 17, 19, 22, 12, 0});
   std::vector<Width> widths(Segment::kMaxTokens, Width::k4);
-  if (state.range(0) != 0) {
+  if (mixed) {
     for (Width& width : widths) width = kAllWidths[shares(generator)];
   }
+  return widths;
+}
+
+/// The last block of 32 of a full segment: what is packed every 32 tokens, for each layer, KV head and side.
+void append_block(benchmark::State& state) {
+  constexpr std::size_t kHeadDim = 64;
+  constexpr std::size_t kBlockTokens = 32;
+  constexpr std::size_t kBefore = Segment::kMaxTokens - kBlockTokens;
+  const auto widths = full_segment(state.range(0) != 0);
+  const Rotation rotation(kHeadDim);
+  const std::vector<float> centre(kHeadDim);
+  const Side side{&rotation, centre, ScaleRule::kUnbiased};
+  const auto rows = gaussian(widths.size() * kHeadDim);
+  Segment before(std::pmr::new_delete_resource());
+  before.append(std::span(widths).first(kBefore), std::span(rows).first(kBefore * kHeadDim), side);
+  for ([[maybe_unused]] auto _ : state) {
+    Segment segment(before, std::pmr::new_delete_resource());
+    segment.append(std::span(widths).last(kBlockTokens), std::span(rows).last(kBlockTokens * kHeadDim), side);
+    benchmark::ClobberMemory();
+  }
+  vectors_per_second(state, kBlockTokens);
+}
+BENCHMARK(append_block)->Arg(0)->Arg(1)->ArgName("mixed");
+
+void unpack_segment(benchmark::State& state) {
+  constexpr std::size_t kHeadDim = 64;
+  const auto widths = full_segment(state.range(0) != 0);
   const Rotation rotation(kHeadDim);
   const std::vector<float> centre(kHeadDim);
   const Side side{&rotation, centre, ScaleRule::kUnbiased};

@@ -1,11 +1,12 @@
-// Scores, value sums and unpacking of whole packed segments. Rates are vectors and segment bytes per second;
-// `ns` is per vector.
+// Scores, value sums and unpacking of whole packed segments. Rates are segment bytes per second; `ns` is per
+// vector, and `memory` the share of what one thread reads from memory in the same run.
 #include <benchmark/benchmark.h>
 
 #include <cmath>
 #include <random>
 #include <vector>
 
+#include "eval/bandwidth.h"
 #include "kv/online_softmax.h"
 #include "kv/packed.h"
 
@@ -48,6 +49,14 @@ struct Segments {
   std::vector<Segment> all;
 };
 
+double memory_bytes_per_second() {
+  static const double rate = [] {
+    nn::ThreadPool one(1);
+    return eval::measure_bandwidth(std::size_t{256} << 20, one).gb_per_s * 1e9;
+  }();
+  return rate;
+}
+
 /// Calls f for the segments in turn.
 template <typename F>
 void run(benchmark::State& state, const Segments& segments, F&& f) {
@@ -59,7 +68,17 @@ void run(benchmark::State& state, const Segments& segments, F&& f) {
   const auto n = static_cast<double>(state.iterations());
   state.counters["ns"] = benchmark::Counter(n * Segment::kMaxTokens * 1e-9,
                                             benchmark::Counter::kIsRate | benchmark::Counter::kInvert);
-  state.SetBytesProcessed(state.iterations() * static_cast<std::int64_t>(segments.all[0].heap_bytes()));
+  const std::size_t bytes = segments.all[0].heap_bytes();
+  state.SetBytesProcessed(state.iterations() * static_cast<std::int64_t>(bytes));
+  state.counters["memory"] = benchmark::Counter(static_cast<double>(bytes) / memory_bytes_per_second(),
+                                                benchmark::Counter::kIsIterationInvariantRate);
+}
+
+/// Every width at the usual head sizes and groups of 1, 3 and 8 queries; 4 bits and the mix at all sizes.
+void arguments(benchmark::internal::Benchmark* benchmark) {
+  benchmark->ArgNames({"width", "head_dim", "rows"});
+  benchmark->ArgsProduct({{0, 1, 2, 3, 4, 5, kMixed}, {64, 128}, {1, 3, 8}});
+  benchmark->ArgsProduct({{3, kMixed}, {32, 48, 80, 96, 256}, {3}});
 }
 
 void key_scores(benchmark::State& state) {
@@ -76,9 +95,7 @@ void key_scores(benchmark::State& state) {
     kv::key_scores(s, segments.side, queries, scores.data(), Segment::kMaxTokens, scratch);
   });
 }
-BENCHMARK(key_scores)
-    ->ArgsProduct({{0, 1, 2, 3, 4, 5, kMixed}, {64, 128}, {1, 3, 8}})
-    ->ArgNames({"width", "head_dim", "rows"});
+BENCHMARK(key_scores)->Apply(arguments);
 
 void value_sums(benchmark::State& state) {
   const std::size_t head_dim = state.range(1);
@@ -95,9 +112,7 @@ void value_sums(benchmark::State& state) {
                {plain.data(), rotated.data(), centred.data()}, scratch);
   });
 }
-BENCHMARK(value_sums)
-    ->ArgsProduct({{0, 1, 2, 3, 4, 5, kMixed}, {64, 128}, {1, 3, 8}})
-    ->ArgNames({"width", "head_dim", "rows"});
+BENCHMARK(value_sums)->Apply(arguments);
 
 void unpack(benchmark::State& state) {
   const Segments segments(state.range(2) == 0 ? SideKind::kKeys : SideKind::kValues, state.range(0),
