@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """Times llama.cpp and `miser bench` on one file, in turns, and prints ratios with their spread.
 
-usage: llama_cpp.py -m FILE [-d 0,2048] [-p 512] [-n 32] [-r 5] [-t 2] [--miser build/release/miser]
+usage: llama_cpp.py -m FILE [-d 0,2048] [-p 512] [-n 32] [-r 5] [-t 2] [--kv POLICY ...] [--miser build/release/miser]
+
+f16, q8 and q4 stand beside llama.cpp's types of these widths, each POLICY beside all of them.
 
 llama.cpp comes as the PyPI package xllamacpp, a prebuilt wheel, into build/peers/venv. Its server runs inside this
 process with one slot and flash attention, and its own timings are read. A prompt that begins with the tokens of the
@@ -45,6 +47,7 @@ def parse_arguments():
     parser.add_argument("-n", "--n-gen", type=int, default=32)
     parser.add_argument("-r", "--repetitions", type=int, default=5)
     parser.add_argument("-t", "--threads", type=int, default=2)
+    parser.add_argument("--kv", action="append", default=[], metavar="POLICY", help="a policy of Miser's to time as well")
     parser.add_argument("--miser", default=ROOT / "build" / "release" / "miser")
     return parser.parse_args()
 
@@ -100,7 +103,7 @@ def time_miser(args, depth):
     """{policy: (prefill, decode)} of one repetition."""
     command = [args.miser, "bench", "-m", args.model, "-d", depth, "-p", args.n_prompt, "-n", args.n_gen, "-r", 1,
                "-t", args.threads, "--json"]
-    for policy in TYPES.values():
+    for policy in [*TYPES.values(), *args.kv]:
         command += ["--kv", policy]
     run = subprocess.run([str(word) for word in command], check=True, stdout=subprocess.PIPE)
     rows = json.loads(run.stdout)["rows"]
@@ -128,7 +131,8 @@ def compare(args, depth):
         print(f"depth {depth}: repetition {repetition + 1} of {args.repetitions}", file=sys.stderr)
         ours.append(time_miser(args, depth))
         theirs.append(time_llama_cpp(args, depth))
-    for cache_type, policy in TYPES.items():
+    pairs = [*TYPES.items(), *((cache_type, policy) for policy in args.kv for cache_type in TYPES)]
+    for cache_type, policy in pairs:
         for i, test in enumerate((f"pp{args.n_prompt}", f"tg{args.n_gen}")):
             a = [run[policy][i] for run in ours]
             b = [run[cache_type][i] for run in theirs]
