@@ -19,6 +19,9 @@ if(CMAKE_SYSTEM_PROCESSOR STREQUAL "aarch64")
   # Vectors of unknown length cannot be members of classes and arrays.
   target_compile_definitions(miser_options INTERFACE
     "HWY_DISABLED_TARGETS=(HWY_SVE|HWY_SVE2|HWY_SVE_256|HWY_SVE2_128)")
+else()
+  # On x86 the kernels are compiled for AVX-512 with VNNI and VBMI, AVX2, SSE4 and none: each target costs minutes.
+  target_compile_definitions(miser_options INTERFACE HWY_WANT_AVX3_DL "HWY_DISABLED_TARGETS=(HWY_AVX3|HWY_SSSE3)")
 endif()
 if(MISER_WERROR)
   target_compile_options(miser_options INTERFACE -Werror)

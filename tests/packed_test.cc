@@ -1,6 +1,5 @@
 // Scores and value sums straight from packed segments against sums in double over the vectors that the codec
 // reads back.
-#define HWY_WANT_AVX3_DL  // a target of these kernels alone
 #include "kv/packed.h"
 
 #include <gtest/gtest.h>

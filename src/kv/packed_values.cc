@@ -5,7 +5,6 @@
 
 #include "kv/packed.h"
 
-#define HWY_WANT_AVX3_DL
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kv/packed_values.cc"
 #include "hwy/foreach_target.h"  // before any other Highway header

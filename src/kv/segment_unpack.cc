@@ -2,7 +2,6 @@
 
 #include <utility>
 
-#define HWY_WANT_AVX3_DL
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kv/segment_unpack.cc"
 #include "hwy/foreach_target.h"  // before any other Highway header
