@@ -103,7 +103,8 @@ void unpack_segment(benchmark::State& state) {
   const Rotation rotation(kHeadDim);
   const std::vector<float> centre(kHeadDim);
   const Side side{&rotation, centre, ScaleRule::kUnbiased};
-  Segment segment(std::pmr::new_delete_resource());
+  CountingResource memory(std::pmr::new_delete_resource());
+  Segment segment(&memory);
   segment.append(widths, gaussian(widths.size() * kHeadDim), side);
   Tile tile;
   for ([[maybe_unused]] auto _ : state) {

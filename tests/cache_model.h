@@ -55,8 +55,11 @@ class CacheModel {
     std::vector<float> y;
   };
 
-  CacheModel(const kv::CacheConfig& config, kv::WidthChooser& chooser, unsigned seed)
-      : cache(config, random_centres(config, seed), &memory_),
+  /// Models of one seed have the same centres. `memory` may be common to several; null: one of its own.
+  CacheModel(const kv::CacheConfig& config, kv::WidthChooser& chooser, unsigned seed,
+             std::pmr::memory_resource* memory = nullptr)
+      : owns_memory_(memory == nullptr),
+        cache(config, random_centres(config, seed), memory == nullptr ? &memory_ : memory),
         chooser_(chooser),
         attention_(cache, pool),
         random_(seed),
@@ -87,6 +90,11 @@ class CacheModel {
     }
   }
 
+  void copy_tokens(const CacheModel& other) {
+    cache.copy_tokens(other.cache);
+    vectors_ = other.vectors_;
+  }
+
   void truncate(std::size_t n) {
     cache.truncate(n);
     for (auto& of_head : vectors_) of_head.erase(of_head.lower_bound(n), of_head.end());
@@ -94,7 +102,9 @@ class CacheModel {
 
   /// Every vector of the cache is the model's, and every byte is counted.
   void check() {
-    EXPECT_EQ(cache.bytes(), memory_.bytes());
+    if (owns_memory_) {
+      EXPECT_EQ(cache.bytes(), memory_.bytes());
+    }
     const kv::CacheConfig& c = cache.config();
     for (std::size_t layer = 0; layer < c.n_layers; ++layer) {
       follow(layer);
@@ -111,9 +121,12 @@ class CacheModel {
   }
   std::size_t bytes_alive() const { return memory_.bytes(); }
   std::size_t bytes_peak() const { return memory_.peak(); }
+  /// Other vectors than those of another model of the same seed.
+  void reseed(unsigned seed) { random_.seed(seed); }
 
  private:
   kv::CountingResource memory_{std::pmr::new_delete_resource()};
+  bool owns_memory_;
 
  public:
   kv::Cache cache;

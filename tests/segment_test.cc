@@ -123,8 +123,10 @@ class Model {
       bytes += width == Width::k16 ? 2 * head_dim() : 2 + (head_dim() + 7) / 8 * bits(width);
     }
     EXPECT_EQ(segment_.counts(), counts);
-    EXPECT_EQ(segment_.heap_bytes(), bytes);
-    EXPECT_EQ(memory_.bytes(), bytes) << "what the memory resource handed out";
+    EXPECT_EQ(segment_.bytes().size(), bytes);
+    const std::size_t allocated = bytes == 0 ? 0 : SharedBytes::kHeaderBytes + bytes;
+    EXPECT_EQ(segment_.heap_bytes(), allocated);
+    EXPECT_EQ(memory_.bytes(), allocated);
   }
 
   OwnedSide owner_;
@@ -161,10 +163,11 @@ TEST(Segment, BytesDoNotDependOnHowManyCallsBringTheTokens) {
       std::mt19937 generator(1);
       const auto widths = random_widths(generator, Segment::kMaxTokens);
       const auto rows = random_rows(generator, widths.size() * head_dim);
-      Segment whole(std::pmr::new_delete_resource());
+      CountingResource counter(std::pmr::new_delete_resource());
+      Segment whole(&counter);
       whole.append(widths, rows, owner.side());
       for (const std::size_t step : {1, 7, 32, 100}) {
-        Segment pieces(std::pmr::new_delete_resource());
+        Segment pieces(&counter);
         for (std::size_t t = 0; t < widths.size(); t += step) {
           const std::size_t n = std::min(step, widths.size() - t);
           pieces.append(std::span(widths).subspan(t, n), std::span(rows).subspan(t * head_dim, n * head_dim),
@@ -189,7 +192,8 @@ TEST(Segment, TruncatedHasTheBytesOfOneThatNeverHadMore) {
         cut.append(widths, rows, owner.side());
         const std::size_t before = memory.bytes();
         cut.truncate(n, owner.side());
-        Segment whole(std::pmr::new_delete_resource());
+        CountingResource counter(std::pmr::new_delete_resource());
+        Segment whole(&counter);
         whole.append(std::span(widths).first(n), std::span(rows).first(n * head_dim), owner.side());
         EXPECT_EQ(copy_of(cut.bytes()), copy_of(whole.bytes())) << head_dim << ", " << n;
         EXPECT_EQ(cut.counts(), whole.counts());
@@ -232,7 +236,8 @@ TEST(Segment, TilesHoldTheCodesWhereTheDocumentationPutsThem) {
       constexpr std::size_t kHeadDim = 128;
       const OwnedSide owner(kHeadDim, ScaleRule::kUnbiased, true, kind);
       const auto rows = random_rows(generator, n * kHeadDim);
-      Segment segment(std::pmr::new_delete_resource());
+      CountingResource memory(std::pmr::new_delete_resource());
+      Segment segment(&memory);
       segment.append(std::vector<Width>(n, width), rows, owner.side());
       const std::byte* const tile = segment.bytes().data() + 3 * ((n + 7) / 8) + 2 * n;
       for (std::size_t t = 0; t < n; ++t) {
@@ -256,7 +261,8 @@ TEST(Segment, OfSixteenBitsAloneGivesTheRowsThemselves) {
   const OwnedSide owner(64);
   std::mt19937 generator(2);
   const auto rows = random_rows(generator, 5 * 64);
-  Segment segment(std::pmr::new_delete_resource());
+  CountingResource memory(std::pmr::new_delete_resource());
+  Segment segment(&memory);
   segment.append(std::vector<Width>(5, Width::k16), rows, owner.side());
   Tile tile;
   segment.unpack(owner.side(), tile);
@@ -338,7 +344,8 @@ TEST(Segment, BytesAreThoseOfTheWorkedExampleInTheDocumentation) {
     if (example.widths[t] != Width::k16)
       owner.rotation.invert(std::span(rows).subspan(t * kHeadDim, kHeadDim));
   }
-  Segment segment(std::pmr::new_delete_resource());
+  CountingResource memory(std::pmr::new_delete_resource());
+  Segment segment(&memory);
   segment.append(example.widths, rows, owner.side());
   std::string hex;
   for (const std::byte b : segment.bytes()) hex += fmt::format("{:02X} ", std::to_integer<int>(b));

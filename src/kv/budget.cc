@@ -14,6 +14,11 @@ constexpr std::size_t divide_up(std::size_t a, std::size_t b) {
   return (a + b - 1) / b;
 }
 
+/// Most that `n` consecutive vectors in so many segments take beside what each is stored in.
+constexpr std::size_t tag_bytes(std::size_t n, std::size_t n_segments) {
+  return kTagBits * (n / 8 + n_segments) + n_segments * SharedBytes::kHeaderBytes;
+}
+
 }  // namespace
 
 std::size_t exact_begin(const CacheConfig& config, std::size_t position) {
@@ -41,7 +46,7 @@ void Budget::check() const {
   std::size_t least = fixed_ + growth(0, 0, period_, narrowest_);
   if (config_.drop_oldest) {
     const std::size_t n_headers = (n_sides() + 1) * segments(config_.context);
-    const std::size_t of_side = period_ * steps_.stored_bytes(narrowest_) + kTagBits * (period_ / 8 + 2);
+    const std::size_t of_side = period_ * steps_.stored_bytes(narrowest_) + tag_bytes(period_, 2);
     least = fixed_ + n_headers * sizeof(Segment) + n_sides() * of_side;
   }
   if (config_.memory >= least) return;
@@ -81,7 +86,7 @@ std::size_t Budget::growth(std::size_t staged_begin, std::size_t n_segments, std
   const std::size_t n = until - from;
   const std::size_t n_new = segments(until) - std::min(segments(until), n_segments);
   const std::size_t of_side =
-      n * steps_.stored_bytes(width) + kTagBits * (n / 8 + touched) + n_new * sizeof(Segment);
+      n * steps_.stored_bytes(width) + tag_bytes(n, touched) + n_new * sizeof(Segment);
   // While an array of headers grows, the old one is still there.
   return n_sides() * of_side + segments(until) * sizeof(Segment);
 }
@@ -90,8 +95,8 @@ std::size_t Budget::growth(std::size_t staged_begin, std::size_t n_segments, std
 std::size_t Budget::least_bytes(std::size_t n_tokens) const {
   const std::size_t end = n_tokens == 0 ? 0 : exact_begin(config_, n_tokens - 1);
   const std::size_t n = end - std::min(end, config_.sinks);
-  const std::size_t of_side = n * steps_.stored_bytes(narrowest_) + kTagBits * (n / 8 + segments(end)) +
-                              segments(end) * sizeof(Segment);
+  const std::size_t of_side =
+      n * steps_.stored_bytes(narrowest_) + tag_bytes(n, segments(end)) + segments(end) * sizeof(Segment);
   return fixed_ + n_sides() * of_side;
 }
 

@@ -45,6 +45,12 @@ class Budget {
   void set_cap(Width cap) { cap_ = cap; }
   /// Vectors that leave from now on do not get bits that others lost at this price (DemotionPlan).
   void raise_price(float log_price) { log_price_ = std::max(log_price_, log_price); }
+  float log_price() const { return log_price_; }
+  /// Goes on where another budget of this configuration was.
+  void restore(Width cap, float log_price) {
+    cap_ = cap;
+    log_price_ = log_price;
+  }
   /// Narrows the widths that the policy chose for a block: no vector gets bits that older ones of its worth
   /// have lost, and if the whole is too large yet, the cheapest steps of the block are taken.
   void limit(BlockWidths& widths) const;

@@ -90,6 +90,17 @@ Side Cache::side(const std::pmr::vector<float>& centres, std::size_t layer, std:
   return {&rotation_, std::span(centres).subspan(at, config_.head_dim), config_.scales, kind};
 }
 
+/// f(segment) for all segments, in any order.
+template <typename F>
+void Cache::for_all_segments(F&& f) const {
+  for (const LayerCache& layer : layers_) {
+    for (const PackedHead& head : layer.heads) {
+      for (const Segment& segment : head.k) f(segment);
+      for (const Segment& segment : head.v) f(segment);
+    }
+  }
+}
+
 std::size_t Cache::bytes_f16() const {
   return (size() - n_dropped()) * config_.n_layers * config_.n_kv_heads * config_.head_dim * 2 *
          sizeof(std::uint16_t);
@@ -100,21 +111,19 @@ double Cache::bits_per_element() const {
   return 16.0 * static_cast<double>(bytes()) / static_cast<double>(bytes_f16());
 }
 
+std::size_t Cache::bytes_shared() const {
+  std::size_t sum = 0;
+  for_all_segments([&](const Segment& segment) { sum += segment.shared() ? segment.heap_bytes() : 0; });
+  return sum;
+}
+
 std::array<std::uint64_t, kWidthCount> Cache::vectors_at() const {
   std::array<std::uint64_t, kWidthCount> total{};
   std::uint64_t packed = 0;
-  auto count = [&](const std::pmr::vector<Segment>& segments) {
-    for (const Segment& segment : segments) {
-      packed += segment.size();
-      for (std::size_t w = 0; w < kWidthCount; ++w) total[w] += segment.counts()[w];
-    }
-  };
-  for (const LayerCache& layer : layers_) {
-    for (const PackedHead& head : layer.heads) {
-      count(head.k);
-      count(head.v);
-    }
-  }
+  for_all_segments([&](const Segment& segment) {
+    packed += segment.size();
+    for (std::size_t w = 0; w < kWidthCount; ++w) total[w] += segment.counts()[w];
+  });
   const std::uint64_t all = 2 * (size() - n_dropped()) * config_.n_layers * config_.n_kv_heads;
   total[static_cast<std::size_t>(Width::k16)] += all - packed;
   return total;

@@ -5,9 +5,11 @@
 #include <memory>
 #include <memory_resource>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "kv/budget.h"
+#include "kv/centres.h"
 #include "kv/counting_resource.h"
 #include "kv/layer_cache.h"
 #include "kv/rotation.h"
@@ -16,12 +18,6 @@
 #include "nn/thread_pool.h"
 
 namespace miser::kv {
-
-/// Fixed vectors subtracted before quantising, [n_layers, n_kv_heads, head_dim] each; empty means zero.
-struct Centres {
-  std::vector<float> k;
-  std::vector<float> v;
-};
 
 /// The KV cache of one sequence. Exactness goes by position, never by chunk: a block [b, b + B) is read
 /// packed from the query at position t on when b + B + W <= t. See docs/ARCHITECTURE.md.
@@ -52,7 +48,9 @@ class Cache {
   /// Narrows the widths of a leaving block to what the limit of memory allows.
   void limit(BlockWidths& widths) const;
   bool has_limit() const { return budget_.has_value(); }
-  /// Takes over the tokens of `other`, which keeps them. REQUIRES: the same configuration and centres.
+  /// Takes over the tokens of `other`, which keeps them: packed segments are shared until one of the two
+  /// changes them, exact rows are copied. The memory resource of the one that packed them outlives all that
+  /// share. REQUIRES: the same configuration and centres.
   void copy_tokens(const Cache& other);
 
   /// First position that the query at `position` reads exactly (sinks aside).
@@ -66,10 +64,15 @@ class Cache {
     return side(centres_v_, layer, head, SideKind::kValues);
   }
   const Rotation& rotation() const { return rotation_; }
+  CountingResource* memory() { return memory_.get(); }
 
-  /// Bytes allocated now and at most so far: payload, scales, tags, staged rows, signals, centres, slack.
+  /// Bytes held now and at most so far: payload, scales, tags, staged rows, signals, centres, slack. Those
+  /// that it shares with other caches (copy_tokens()) count in full, so that a limit means the same in any
+  /// company; they are allocated only once.
   std::size_t bytes() const { return memory_->bytes(); }
   std::size_t bytes_peak() const { return memory_->peak(); }
+  /// Those of bytes() that other caches hold too.
+  std::size_t bytes_shared() const;
   /// Bytes that the tokens that it holds take in binary16.
   std::size_t bytes_f16() const;
   /// 8 * bytes() / elements; 0 when empty.
@@ -78,6 +81,8 @@ class Cache {
   std::array<std::uint64_t, kWidthCount> vectors_at() const;
 
  private:
+  friend class CacheFile;
+
   std::size_t first_kept() const { return std::max(first_kept_, config_.sinks); }
   void truncate(std::size_t layer, std::size_t n);
   void make_room(nn::ThreadPool& pool);
@@ -87,6 +92,8 @@ class Cache {
   void drop_oldest(std::size_t wanted, nn::ThreadPool& pool);
   template <typename F>
   void for_each_segment(F&& f);
+  template <typename F>
+  void for_all_segments(F&& f) const;
   Side side(const std::pmr::vector<float>& centres, std::size_t layer, std::size_t head, SideKind kind) const;
 
   CacheConfig config_;

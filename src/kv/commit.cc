@@ -33,7 +33,7 @@ void Attention::commit_block(std::size_t first, std::size_t n, WidthChooser& cho
 
   const std::size_t segment = first / Segment::kMaxTokens;
   const std::size_t from = row(first) * head_dim_;
-  for (PackedHead& head : layer().heads) head.add_segments(segment + 1);
+  for (PackedHead& head : layer().heads) head.add_segments(segment + 1, cache_.memory());
   pool_.parallel_for(2 * heads_.size(), [&](std::size_t item, int) {
     const std::size_t g = item / 2;
     const bool is_key = item % 2 == 0;

@@ -24,19 +24,20 @@ void count_received(const CacheConfig& config, std::size_t g, std::size_t head,
   }
 }
 
-void PackedHead::add_segments(std::size_t n) {
+void PackedHead::add_segments(std::size_t n, CountingResource* memory) {
   for (auto* const segments : {&k, &v}) {
     segments->reserve(n);
-    while (segments->size() < n) segments->emplace_back(segments->get_allocator().resource());
+    while (segments->size() < n) segments->emplace_back(memory);
   }
 }
 
-LayerCache::LayerCache(const CacheConfig& config, std::pmr::memory_resource* memory)
+LayerCache::LayerCache(const CacheConfig& config, CountingResource* memory)
     : sinks(config.sinks),
       exact_k(memory),
       exact_v(memory),
       received(memory),
       heads(memory),
+      memory_(memory),
       row_elements_(config.n_kv_heads * config.head_dim),
       n_heads_(config.n_heads),
       received_stride_(received_stride(config)),
@@ -72,9 +73,9 @@ void LayerCache::copy_tokens(const LayerCache& other) {
   exact_k = other.exact_k;
   exact_v = other.exact_v;
   received = other.received;
-  auto copy = [](const std::pmr::vector<Segment>& from, std::pmr::vector<Segment>& to) {
+  auto copy = [&](const std::pmr::vector<Segment>& from, std::pmr::vector<Segment>& to) {
     to.reserve(from.size());
-    for (const Segment& segment : from) to.emplace_back(segment, to.get_allocator().resource());
+    for (const Segment& segment : from) to.emplace_back(segment, memory_);
   };
   for (std::size_t g = 0; g < heads.size(); ++g) {
     copy(other.heads[g].k, heads[g].k);

@@ -5,6 +5,7 @@
 #include <span>
 #include <vector>
 
+#include "kv/counting_resource.h"
 #include "kv/segment.h"
 
 namespace miser::kv {
@@ -40,9 +41,9 @@ void count_received(const CacheConfig& config, std::size_t g, std::size_t head,
 /// Packed tokens of one KV head: segment s holds the K and V of positions [512 s, 512 (s + 1)), sinks left
 /// out.
 struct PackedHead {
-  explicit PackedHead(std::pmr::memory_resource* memory) : k(memory), v(memory) {}
+  explicit PackedHead(CountingResource* memory) : k(memory), v(memory) {}
   /// Appends empty segments until there are `n` of each side, with no room for more.
-  void add_segments(std::size_t n);
+  void add_segments(std::size_t n, CountingResource* memory);
 
   std::pmr::vector<Segment> k;
   std::pmr::vector<Segment> v;
@@ -52,9 +53,9 @@ struct PackedHead {
 /// [sinks, staged_begin) are packed, [staged_begin, n_tokens) are staged: exact, in binary16, not rotated.
 struct LayerCache {
   /// With a limit of memory it has all rows from the start, so that they never grow.
-  LayerCache(const CacheConfig& config, std::pmr::memory_resource* memory);
+  LayerCache(const CacheConfig& config, CountingResource* memory);
 
-  /// Takes over the tokens of `other`, which keeps them. REQUIRES: no packed tokens.
+  /// Takes over the tokens of `other`, which keeps them, and shares its segments. REQUIRES: no packed tokens.
   void copy_tokens(const LayerCache& other);
 
   /// Row of a sink's or staged token's position in the exact arrays: sinks come first, without a gap.
@@ -80,6 +81,7 @@ struct LayerCache {
   std::pmr::vector<PackedHead> heads;       ///< [n_kv_heads]
 
  private:
+  CountingResource* memory_;
   std::size_t row_elements_;
   std::size_t n_heads_;
   std::size_t received_stride_;

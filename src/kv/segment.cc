@@ -70,7 +70,7 @@ struct Row {
 };
 
 /// Copies tags and groups of n_tokens tokens to where they lie in a larger segment.
-void copy_groups(const std::pmr::vector<std::byte>& from, const SegmentLayout& old, std::size_t n_tokens,
+void copy_groups(std::span<const std::byte> from, const SegmentLayout& old, std::size_t n_tokens,
                  std::vector<std::byte>& to, const SegmentLayout& now, std::size_t n_tokens_now) {
   for (std::size_t p = 0; p < kTagBits; ++p) {
     std::copy_n(from.begin() + p * plane_bytes(n_tokens), plane_bytes(n_tokens),
@@ -123,16 +123,16 @@ void Segment::append(std::span<const Width> widths, std::span<const float> rows,
   for (const Width width : widths) ++counts[static_cast<std::size_t>(width)];
   const std::size_t n_tokens = n_tokens_ + widths.size();
   const SegmentLayout layout(n_tokens, counts, head_dim);
-  std::vector<std::byte> bytes(layout.total + (rated_ ? n_tokens : 0));
-  copy_groups(bytes_, SegmentLayout(n_tokens_, counts_, head_dim), n_tokens_, bytes, layout, n_tokens);
+  std::vector<std::byte> made(layout.total + (rated_ ? n_tokens : 0));
+  copy_groups(bytes(), SegmentLayout(n_tokens_, counts_, head_dim), n_tokens_, made, layout, n_tokens);
 
   std::vector<float> x(head_dim);
   std::vector<std::uint16_t> halves;
   auto ranks = counts_;
   for (std::size_t i = 0; i < widths.size(); ++i) {
-    const Row row(bytes, layout, widths[i], ranks[static_cast<std::size_t>(widths[i])]++);
+    const Row row(made, layout, widths[i], ranks[static_cast<std::size_t>(widths[i])]++);
     std::copy_n(rows.begin() + i * head_dim, head_dim, x.begin());
-    set_tag(bytes.data(), n_tokens, n_tokens_ + i, widths[i]);
+    set_tag(made.data(), n_tokens, n_tokens_ + i, widths[i]);
     if (widths[i] == Width::k16) {
       store_exact(x, halves, row.payload.data());
       continue;
@@ -140,26 +140,24 @@ void Segment::append(std::span<const Width> widths, std::span<const float> rows,
     centre_and_rotate(x, side);
     row.encode(x, side);
   }
-  tile_new_rows(bytes.data(), layout, counts_, counts, head_dim, side.kind);
-  std::copy(ratings().begin(), ratings().end(), bytes.begin() + layout.total);
+  tile_new_rows(made.data(), layout, counts_, counts, head_dim, side.kind);
+  std::copy(ratings().begin(), ratings().end(), made.begin() + layout.total);
   std::copy(std::as_bytes(new_ratings).begin(), std::as_bytes(new_ratings).end(),
-            bytes.end() - new_ratings.size());
-  replace(n_tokens, counts, bytes);
+            made.end() - new_ratings.size());
+  replace(n_tokens, counts, made);
 }
 
-// The new bytes are made outside of the memory resource, so that at no moment both old and new are counted.
 void Segment::replace(std::size_t n_tokens, const std::array<std::uint16_t, kWidthCount>& counts,
                       std::span<const std::byte> bytes) {
-  bytes_ = std::pmr::vector<std::byte>(bytes_.get_allocator());
-  bytes_ = std::pmr::vector<std::byte>(bytes.begin(), bytes.end(), bytes_.get_allocator());
-  n_tokens_ = n_tokens;
+  bytes_.assign(bytes);
+  n_tokens_ = static_cast<std::uint16_t>(n_tokens);
   counts_ = counts;
 }
 
 void Segment::keep(std::size_t first, std::span<const Width> widths, const Side& side) {
   assert(first + widths.size() <= n_tokens_);
   const Groups old(*this, side);
-  std::vector<std::byte> old_bytes = untiled(bytes_, old, side.kind);
+  std::vector<std::byte> old_bytes = untiled(bytes(), old, side.kind);
   std::array<std::uint16_t, kWidthCount> counts{};
   for (const Width width : widths) ++counts[static_cast<std::size_t>(width)];
   const SegmentLayout layout(widths.size(), counts, old.head_dim);
@@ -188,6 +186,14 @@ void Segment::keep(std::size_t first, std::span<const Width> widths, const Side&
   replace(widths.size(), counts, bytes);
 }
 
+void Segment::assign(std::size_t n_tokens, std::span<const std::byte> bytes, bool rated) {
+  std::array<std::uint16_t, kWidthCount> counts{};
+  for (std::size_t t = 0; t < n_tokens; ++t)
+    ++counts[static_cast<std::size_t>(tag(bytes.data(), n_tokens, t))];
+  rated_ = rated && n_tokens > 0;
+  replace(n_tokens, counts, bytes);
+}
+
 void Segment::truncate(std::size_t n_tokens, const Side& side) {
   if (n_tokens >= n_tokens_) return;
   std::vector<Width> widths(n_tokens);
@@ -208,7 +214,7 @@ void Segment::unpack(const Side& side, Tile& tile) const {
 
   const Groups groups(*this, side);
   unpack_coded(groups, side, tile);
-  for_each_token(bytes_.data(), n_tokens_, Width::k16, [&](std::size_t token, std::size_t rank) {
+  for_each_token(bytes().data(), n_tokens_, Width::k16, [&](std::size_t token, std::size_t rank) {
     const auto row = std::span(tile.rows).subspan(token * head_dim, head_dim);
     load_exact(groups.row(Width::k16, rank), row);
     centre_and_rotate(row, side);
@@ -221,7 +227,7 @@ std::uint8_t Segment::rating(std::size_t token) const {
 
 Width Segment::width(std::size_t token) const {
   assert(token < n_tokens_);
-  return tag(bytes_.data(), n_tokens_, token);
+  return tag(bytes().data(), n_tokens_, token);
 }
 
 }  // namespace miser::kv

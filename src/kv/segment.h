@@ -2,13 +2,13 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <memory_resource>
 #include <span>
 #include <vector>
 
 #include "base/aligned_vector.h"
 #include "kv/codec.h"
 #include "kv/segment_side.h"
+#include "kv/shared_bytes.h"
 #include "kv/width.h"
 
 namespace miser::kv {
@@ -24,20 +24,20 @@ struct Tile {
 /// Packed vectors of a run of consecutive tokens of one (layer, KV head, K or V), grouped by width: each
 /// group is its scales, then its payloads, in token order. A tag of 3 bits per token gives its width, so
 /// ranks in the tags give both orders and no index is stored. A byte per token may say what its vector is
-/// worth (kv/demotion.h). One allocation, exactly as large as its content, drawn in docs/cache-layout.md.
-/// Every call on one segment must pass the same side.
+/// worth (kv/demotion.h). One allocation, exactly as large as its content, drawn in docs/cache-layout.md;
+/// copies share it until one of them changes. Every call on one segment must pass the same side.
 class Segment {
  public:
   static constexpr std::size_t kMaxTokens = 512;
 
-  explicit Segment(std::pmr::memory_resource* memory) : bytes_(memory) {}
-  /// A copy of `other` in `memory`.
-  Segment(const Segment& other, std::pmr::memory_resource* memory)
-      : n_tokens_(other.n_tokens_),
-        counts_(other.counts_),
+  explicit Segment(CountingResource* memory) : bytes_(memory) {}
+  /// A copy of `other`, whose bytes `memory` counts too.
+  Segment(const Segment& other, CountingResource* memory)
+      : counts_(other.counts_),
+        n_tokens_(other.n_tokens_),
         rated_(other.rated_),
         bytes_(other.bytes_, memory) {}
-  // A copy would silently allocate from the default memory resource.
+  // A copy must say who counts its bytes.
   Segment(const Segment&) = delete;
   Segment& operator=(const Segment&) = delete;
   Segment(Segment&&) = default;
@@ -58,6 +58,9 @@ class Segment {
   /// Drops the vectors from `n_tokens` on.
   void truncate(std::size_t n_tokens, const Side& side);
 
+  /// Takes over what bytes() of a segment of `n_tokens` vectors gave. REQUIRES: checked (read_layer()).
+  void assign(std::size_t n_tokens, std::span<const std::byte> bytes, bool rated);
+
   /// Reads everything back. The tile is rotated unless every vector has 16 bits.
   void unpack(const Side& side, Tile& tile) const;
 
@@ -67,20 +70,22 @@ class Segment {
   std::uint8_t rating(std::size_t token) const;
   /// Number of vectors at each width.
   const std::array<std::uint16_t, kWidthCount>& counts() const { return counts_; }
-  /// Bytes on the heap: tags, scales, payload and ratings.
-  std::size_t heap_bytes() const { return bytes_.capacity(); }
-  /// Those bytes; valid until the next change.
-  std::span<const std::byte> bytes() const { return bytes_; }
+  /// Tags, scales, payload and ratings; valid until the next change.
+  std::span<const std::byte> bytes() const { return bytes_.get(); }
+  /// Bytes on the heap: those and their header.
+  std::size_t heap_bytes() const { return bytes_.allocated(); }
+  /// Whether copies hold them too.
+  bool shared() const { return bytes_.shared(); }
 
  private:
   std::span<const std::byte> ratings() const { return bytes().last(rated_ ? n_tokens_ : 0); }
   void replace(std::size_t n_tokens, const std::array<std::uint16_t, kWidthCount>& counts,
                std::span<const std::byte> bytes);
 
-  std::size_t n_tokens_ = 0;
   std::array<std::uint16_t, kWidthCount> counts_{};
+  std::uint16_t n_tokens_ = 0;
   bool rated_ = false;
-  std::pmr::vector<std::byte> bytes_;
+  SharedBytes bytes_;
 };
 
 }  // namespace miser::kv
