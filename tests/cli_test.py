@@ -102,7 +102,7 @@ class Text(RunTest):
 class Json(RunTest):
     def test_object_has_the_documented_fields(self):
         found = json.loads(text("-p", PROMPT, "-n", 100, "--temp", 2, "-s", 1, "--kv", "k3v2", "--ignore-eos", "--json"))
-        self.assertEqual(list(found), ["text", "prompt_tokens", "generated_tokens", "stop_reason", "kv", "timing"])
+        self.assertEqual(list(found), ["text", "prompt_tokens", "reused_tokens", "generated_tokens", "stop_reason", "kv", "timing"])
         kv = found["kv"]
         self.assertEqual(
             list(kv),
@@ -164,6 +164,67 @@ class Memory(RunTest):
             self.assertEqual(run("-p", PROMPT, "-n", 2, "--kv-memory", size).returncode, 0, size)
         for size in ("0", "-1", "1.5MiB", "16MB", "MiB", "99999999999GiB"):
             self.assert_fails(run("-p", PROMPT, "-n", 2, "--kv-memory", size), 2, "--kv-memory", f"'{size}'")
+
+
+class PromptCache(RunTest):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.path = Path(folder.name) / "prompt.kv"
+
+    def run_json(self, *args):
+        return json.loads(text("--temp", 0, "--ignore-eos", "--json", "--prompt-cache", self.path, *args))
+
+    def test_prompt_is_read_once(self):
+        long = PROMPT * 20
+        plain = json.loads(text("-p", long, "-n", 40, "--temp", 0, "--ignore-eos", "--json"))
+        first = self.run_json("-p", long, "-n", 40)
+        again = self.run_json("-p", long, "-n", 40)
+        self.assertEqual([first["text"], again["text"]], [plain["text"]] * 2)
+        self.assertEqual(first["reused_tokens"], 0)
+        self.assertEqual(again["reused_tokens"], again["prompt_tokens"])
+        self.assertEqual(os.listdir(self.path.parent), [self.path.name])
+
+    def test_common_beginning_is_kept_and_the_file_follows(self):
+        self.run_json("-p", PROMPT * 20, "-n", 1)
+        other = self.run_json("-p", PROMPT * 15 + " a dog", "-n", 1)
+        self.assertGreater(other["reused_tokens"], 30)
+        self.assertLess(other["reused_tokens"], other["prompt_tokens"])
+        again = self.run_json("-p", PROMPT * 15 + " a dog", "-n", 1)
+        self.assertEqual(again["reused_tokens"], again["prompt_tokens"])
+        shorter = self.run_json("-p", PROMPT * 10, "-n", 1)  # whose last token gives the logits
+        self.assertEqual(shorter["reused_tokens"], shorter["prompt_tokens"] - 1)
+
+    def test_text_goes_on_without_a_prompt(self):
+        whole = text("-p", PROMPT, "-n", 60, "--temp", 0, "--ignore-eos")
+        part = text("-p", PROMPT, "-n", 30, "--temp", 0, "--ignore-eos", "--prompt-cache", self.path, "--prompt-cache-all")
+        self.assertTrue(whole.startswith(part))
+        # The last token of the part was not read: it comes again.
+        self.assertEqual(text("-n", 31, "--temp", 0, "--ignore-eos", "--prompt-cache", self.path), whole)
+
+    def test_read_only_is_never_written(self):
+        self.run_json("-p", PROMPT, "-n", 1, "--prompt-cache-ro")
+        self.assertFalse(self.path.exists())
+        self.run_json("-p", PROMPT, "-n", 1)
+        before = self.path.read_bytes()
+        self.run_json("-p", PROMPT * 2, "-n", 1, "--prompt-cache-ro")
+        self.assertEqual(self.path.read_bytes(), before)
+
+    def test_what_is_none_is_told_and_stays(self):
+        self.path.write_bytes(b"something else")
+        self.assert_fails(run("-p", PROMPT, "--prompt-cache", self.path), 1, "prompt.kv: is no snapshot")
+        self.assertEqual(self.path.read_bytes(), b"something else")
+        self.path.unlink()
+        self.assert_fails(run("--prompt-cache", self.path), 1, "no prompt")
+        self.run_json("-p", PROMPT, "-n", 1, "--kv", "q4")
+        self.assert_fails(run("-p", PROMPT, "--prompt-cache", self.path, "--kv", "q8"), 1, "KV policy: found q4, expected q8")
+        for arguments in [["--prompt-cache-all"], ["--prompt-cache-ro"], ["--prompt-cache", "x", "-i"],
+                          ["--prompt-cache", "x", "--trace", "y"],
+                          ["--prompt-cache", "x", "--prompt-cache-all", "--prompt-cache-ro"]]:
+            self.assert_fails(run("-p", PROMPT, *arguments), 2, "--prompt-cache")
+
+    def test_full_disk_is_told(self):
+        self.assert_fails(run("-p", PROMPT, "-n", 1, "--prompt-cache", "/dev/full"), 1, "/dev/full")
 
 
 class Trace(RunTest):

@@ -8,6 +8,7 @@
 #include <filesystem>
 
 #include "base/error.h"
+#include "base/hash.h"
 #include "base/mapped_file.h"
 #include "cli/default_model.h"
 #include "cli/run_threads.h"
@@ -108,15 +109,9 @@ nlohmann::json eval_header(const EvalOptions& options, const EvalEngine& engine,
 }
 
 std::string fingerprint(std::span<const std::byte> bytes) {
-  constexpr std::uint64_t kPrime = 0x100000001b3;
-  std::uint64_t hash = 0xcbf29ce484222325;
-  for (std::size_t i = 0; i < bytes.size(); i += sizeof(hash)) {
-    std::uint64_t word = 0;
-    std::memcpy(&word, bytes.data() + i, std::min(sizeof(word), bytes.size() - i));
-    hash = (hash ^ word) * kPrime;
-    hash ^= hash >> 32U;  // words differ in their high bits too, which multiplication only carries upward
-  }
-  return fmt::format("{:016x}", hash);
+  Hash hash;
+  hash.add(bytes);
+  return fmt::format("{:016x}", hash.value());
 }
 
 }  // namespace miser::cli

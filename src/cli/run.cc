@@ -3,9 +3,11 @@
 
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
+#include "base/error.h"
 #include "cli/chat.h"
 #include "cli/commands.h"
 #include "cli/run_engine.h"
@@ -16,6 +18,7 @@
 #include "cli/run_report.h"
 #include "cli/trace.h"
 #include "session/generate.h"
+#include "session/prompt_cache.h"
 
 namespace miser::cli {
 namespace {
@@ -33,20 +36,41 @@ GenerateOptions generate_options(const RunOptions& options) {
   return generation;
 }
 
-// Continues the prompt as it is, without a chat template.
+std::string text_of(const Tokenizer& tokenizer, const std::vector<Token>& tokens) {
+  std::string text;
+  for (const Token token : tokens) text += tokenizer.piece(token);
+  return text;
+}
+
+// Continues the prompt as it is, without a chat template; without one, the text of the prompt cache.
 std::string complete(Engine& engine, const RunOptions& options, GenerateOptions generation, Printer& printer,
                      Totals& totals) {
-  const std::vector<Token> prompt = engine.tokenizer.encode(*options.prompt);
+  std::optional<PromptCache> cache;
+  if (!options.prompt_cache.empty()) cache.emplace(engine.session, options.prompt_cache);
+  if (!options.prompt && engine.session.size() == 0)
+    fail("{}: there is no such file to go on from, and no prompt", options.prompt_cache);
+  const std::vector<Token> prompt =
+      options.prompt ? engine.tokenizer.encode(*options.prompt) : engine.session.tokens();
   if (options.no_display_prompt) {
     printer.begin(prompt.size());
   } else {
     generation.on_prefill = [&, status = generation.on_prefill](std::size_t done, std::size_t total) {
       status(done, total);
-      if (done == total) printer.prompt(*options.prompt, prompt);
+      if (done == total)
+        printer.prompt(options.prompt ? *options.prompt : text_of(engine.tokenizer, prompt), prompt);
     };
   }
-  Generation result = generate(engine.session, engine.tokenizer, engine.sampler, prompt, generation,
-                               [&](std::string_view text) { printer.add(text); });
+  const std::span<const Token> unread = cache ? cache->begin(prompt) : prompt;
+  if (cache) {
+    generation.logits = cache->logits();
+    totals.n_reused = cache->n_reused();
+    if (!options.prompt_cache_ro)
+      generation.on_prompt_read = [&](std::span<const float> logits) { cache->save_prompt(logits); };
+  }
+  Generation result =
+      generate(engine.session, engine.tokenizer, engine.sampler, {unread.begin(), unread.end()}, generation,
+               [&](std::string_view text) { printer.add(text); });
+  if (options.prompt_cache_all && engine.session.size() > 0) cache->save(result.logits);
   printer.end("");
   if (isatty(STDOUT_FILENO) != 0 && !printer.at_line_start()) write_output("\n");
   totals.add(result);

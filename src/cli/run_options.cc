@@ -101,6 +101,29 @@ void add_cache_options(CLI::App& command, RunOptions& o) {
   add_plan_options(command, o.plan);
 }
 
+void add_prompt_cache_options(CLI::App& command, RunOptions& o) {
+  command
+      .add_option("--prompt-cache", o.prompt_cache,
+                  "File that keeps what was read of the prompt: loaded where it exists, and written when "
+                  "more was read. Without a prompt its text goes on")
+      ->type_name("FILE");
+  command.add_flag("--prompt-cache-all", o.prompt_cache_all, "Keep the generated text in it too");
+  command.add_flag("--prompt-cache-ro", o.prompt_cache_ro, "Never write it");
+}
+
+void resolve_prompt_cache(const RunOptions& o) {
+  if (o.prompt_cache.empty()) {
+    if (o.prompt_cache_all || o.prompt_cache_ro)
+      fail_usage("found --prompt-cache-all or -ro, expected --prompt-cache FILE with it");
+    return;
+  }
+  if (o.prompt_cache_all && o.prompt_cache_ro)
+    fail_usage("found both --prompt-cache-all and --prompt-cache-ro, expected one");
+  if (o.chat) fail_usage("--prompt-cache keeps a prompt, not a chat");
+  if (o.show_bits || !o.trace.empty())
+    fail_usage("--show-bits and --trace need the whole text to be read: not with --prompt-cache");
+}
+
 void add_report_options(CLI::App& command, RunOptions& o) {
   command.add_option("--trace", o.trace, "Write a JSON line per token: signals and mean bits")
       ->type_name("FILE");
@@ -131,8 +154,9 @@ void resolve_prompt(RunOptions& o) {
   if (o.prompt_flag && !o.file_flag.empty()) fail_usage("found both --prompt and --file, expected one");
   o.prompt = o.file_flag.empty() ? o.prompt_flag : read_prompt(o.file_flag);
   o.chat = o.chat || !o.system.empty();
-  if (!o.prompt && !o.chat) fail_usage("no prompt: pass -p TEXT, -f FILE, or -i for a chat");
-  if (!o.prompt && o.json)
+  if (!o.prompt && !o.chat && o.prompt_cache.empty())
+    fail_usage("no prompt: pass -p TEXT, -f FILE, or -i for a chat");
+  if (!o.prompt && o.chat && o.json)
     fail_usage("--json answers one message of a chat: pass it with -p TEXT or -f FILE");
   for (const std::string& stop : o.stop) {
     if (stop.empty()) fail_usage("--reverse-prompt is empty, expected text to stop at");
@@ -180,11 +204,13 @@ void add_run_options(CLI::App& command, RunOptions& options) {
   add_sampling_options(command, options);
   add_engine_options(command, options);
   add_cache_options(command, options);
+  add_prompt_cache_options(command, options);
   add_report_options(command, options);
 }
 
 void resolve(RunOptions& options) {
   resolve_prompt(options);
+  resolve_prompt_cache(options);
   resolve_cache(options);
   options.sampling.seed = options.seed_flag >= 0 ? static_cast<std::uint64_t>(options.seed_flag)
                                                  : std::uint64_t{std::random_device()()};

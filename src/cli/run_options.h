@@ -24,8 +24,11 @@ struct RunOptions {
   SamplingOptions sampling;
   SessionOptions session;  ///< without centres and plans; kv is empty for the default, which needs the model
   PlanOptions plan;
-  std::string centres;  ///< path, or empty
-  std::string trace;    ///< path, or empty
+  std::string centres;       ///< path, or empty
+  std::string trace;         ///< path, or empty
+  std::string prompt_cache;  ///< path, or empty
+  bool prompt_cache_all = false;
+  bool prompt_cache_ro = false;
   bool show_bits = false;
   bool no_display_prompt = false;
   bool verbose = false;

@@ -60,8 +60,10 @@ std::string describe(const Engine& engine, const RunOptions& options) {
 
 std::string summary(const Engine& engine, const Totals& totals) {
   std::string text = cache_line(engine.session);
-  text += fmt::format("prefill {} tokens at {:.0f} tok/s, decode {} tokens", totals.n_prompt,
-                      per_second(totals.n_prompt, totals.prefill_ms), totals.n_generated);
+  text += fmt::format("prefill {} tokens at {:.0f} tok/s", totals.n_prompt,
+                      per_second(totals.n_prompt, totals.prefill_ms));
+  if (totals.n_reused > 0) text += fmt::format(" and {} from the prompt cache", totals.n_reused);
+  text += fmt::format(", decode {} tokens", totals.n_generated);
   // The first token comes out of the prefill, so a single one says nothing of decoding.
   if (totals.n_decoded > 0)
     text += fmt::format(" at {:.0f} tok/s", per_second(totals.n_decoded, totals.decode_ms));
@@ -81,7 +83,8 @@ nlohmann::ordered_json to_json(const Engine& engine, const Totals& totals, const
     vectors[fmt::format("{}", kv::bits(width))] = cache.vectors_at()[static_cast<std::size_t>(width)];
   }
   return {{"text", replace_invalid_utf8(text)},
-          {"prompt_tokens", totals.n_prompt},
+          {"prompt_tokens", totals.n_prompt + totals.n_reused},
+          {"reused_tokens", totals.n_reused},
           {"generated_tokens", totals.n_generated},
           {"stop_reason", to_string(totals.stop_reason)},
           {"kv",

@@ -10,7 +10,8 @@ namespace miser::cli {
 
 /// Sums over the turns of a chat, or the one generation of a plain run.
 struct Totals {
-  std::size_t n_prompt = 0;
+  std::size_t n_prompt = 0;  ///< those that were read
+  std::size_t n_reused = 0;  ///< those of the prompt that the prompt cache had
   std::size_t n_generated = 0;
   std::size_t n_decoded = 0;
   double prefill_ms = 0;

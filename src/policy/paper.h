@@ -19,6 +19,7 @@ class Paper final : public Policy {
       : plan_(std::move(plan)), history_(history), name_(std::move(name)) {}
   std::string name() const override { return name_; }
   kv::Centres centres() const override { return {plan_->centre_k, plan_->centre_v}; }
+  std::uint64_t plan_fingerprint() const override { return fingerprint(*plan_); }
   bool wants_token_signals() const override { return true; }
   void choose(const kv::LeavingBlock& block, kv::BlockWidths& widths) override;
 

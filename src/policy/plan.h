@@ -62,4 +62,7 @@ struct Plan {
   std::string results;  ///< JSON: what the evaluation of this plan measured, or empty
 };
 
+/// A hash of all that decides a width.
+std::uint64_t fingerprint(const Plan& plan);
+
 }  // namespace miser::policy

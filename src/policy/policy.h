@@ -1,10 +1,13 @@
 #pragma once
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 
+#include "base/byte_reader.h"
+#include "base/byte_writer.h"
 #include "kv/cache.h"
 #include "kv/width_chooser.h"
 #include "policy/signals.h"
@@ -32,6 +35,11 @@ class Policy : public kv::WidthChooser {
   virtual void clear() {}
   /// Takes over what `other` knows of its text. REQUIRES: a policy made like this one.
   virtual void copy_state(const Policy& /*other*/) {}
+  /// The same between two chunks, through a file. load_state() throws Error for what no policy saved.
+  virtual void save_state(ByteWriter& /*out*/) const {}
+  virtual void load_state(ByteReader& /*in*/) {}
+  /// A hash of the plan that it was made from; 0: of none. With name() it says what the policy will do.
+  virtual std::uint64_t plan_fingerprint() const { return 0; }
 };
 
 class Plans;

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
+#include <span>
 #include <utility>
 
 namespace miser::policy {
@@ -109,6 +111,42 @@ void Price::solve() {
     (forecast(middle) > wanted ? low : high) = middle;
   }
   log_price_ = high + drift();
+}
+
+/// f(number) for all that changes but the price, the period and the histogram.
+template <typename Self, typename F>
+void Price::for_each_number(Self& self, F&& f) {
+  f(self.spent_);
+  f(self.counted_);
+  for (auto* const period : {&self.now_, &self.before_}) {
+    f(period->log_sensitivity);
+    f(period->n);
+  }
+}
+
+void Price::save(ByteWriter& out) const {
+  out.put(static_cast<std::uint8_t>(log_price_ ? 1 : 0));
+  out.put(log_price_.value_or(0));
+  out.put(static_cast<std::uint64_t>(period_));
+  for_each_number(*this, [&](double number) { out.put(number); });
+  for (const auto& side : lately_) out.put_all(std::span(side));
+}
+
+void Price::load(ByteReader& in) {
+  const bool known = in.get_within<std::uint8_t>("price of a bit is known", 0, 1) != 0;
+  const auto log_price = in.get<float>("price of a bit");
+  log_price_ = known ? std::optional(log_price) : std::nullopt;
+  period_ = in.get<std::uint64_t>("period of the price");
+  bool finite = std::isfinite(log_price);
+  for_each_number(*this, [&](double& number) {
+    number = in.get<double>("state of the price");
+    finite = finite && std::isfinite(number);
+  });
+  for (auto& side : lately_) {
+    in.get_all("histogram of the price", std::span(side));
+    finite = finite && std::all_of(side.begin(), side.end(), [](float x) { return std::isfinite(x); });
+  }
+  if (!finite) in.refuse("state of the price", "a number that is not finite", "finite ones");
 }
 
 std::optional<float> price_of(const Plan& plan, float budget) {

@@ -4,6 +4,8 @@
 #include <optional>
 #include <vector>
 
+#include "base/byte_reader.h"
+#include "base/byte_writer.h"
 #include "policy/plan.h"
 #include "policy/width_steps.h"
 
@@ -30,6 +32,9 @@ class Price {
   }
   /// Counts a vector that was decided, whoever decided it.
   void count(std::size_t side, float log_sensitivity, kv::Width width);
+  /// What advance() and count() have made of it. load() throws Error for what no price saved.
+  void save(ByteWriter& out) const;
+  void load(ByteReader& in);
   /// Mean stored bits per element of all that was counted; 0 when nothing was.
   double mean_bits() const { return counted_ == 0 ? 0 : spent_ / counted_; }
 
@@ -43,6 +48,9 @@ class Price {
   float drift() const;
   void solve();
   void begin_period();
+
+  template <typename Self, typename F>
+  static void for_each_number(Self& self, F&& f);
 
   /// Of the vectors of one period.
   struct Period {

@@ -23,6 +23,9 @@ class Priced : public Policy {
   void choose(const kv::LeavingBlock& block, kv::BlockWidths& widths) override;
   void clear() override;
   void copy_state(const Policy& other) override;
+  void save_state(ByteWriter& out) const override { price_.save(out); }
+  void load_state(ByteReader& in) override { price_.load(in); }
+  std::uint64_t plan_fingerprint() const override { return fingerprint(*plan_); }
 
   /// Fills `out` [K and V, n_tokens, n_kv_heads] with ln of a sensitivity. Called once per layer and block,
   /// in order of positions within a layer, a block's layers from the lowest up.

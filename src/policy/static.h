@@ -18,6 +18,7 @@ class Static final : public Policy {
   Static(std::shared_ptr<const Plan> plan, float budget, std::string name);
   std::string name() const override { return name_; }
   kv::Centres centres() const override { return {plan_->centre_k, plan_->centre_v}; }
+  std::uint64_t plan_fingerprint() const override { return fingerprint(*plan_); }
   kv::Width widest() const override;
   void choose(const kv::LeavingBlock& block, kv::BlockWidths& widths) override;
 

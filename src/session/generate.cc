@@ -42,13 +42,14 @@ class Run {
     text_.finish();
     forget_stop_string(session_.size() - result_.n_decoded);
     result_.decode_ms = ms_since(decode_start);
+    result_.logits = logits_;
     result_.text = text_.text();
     return std::move(result_);
   }
 
  private:
   void check_fits(std::span<const Token> prompt) const {
-    if (prompt.empty()) fail("the prompt is empty");
+    if (prompt.empty() && options_.logits.empty()) fail("the prompt is empty");
     const std::size_t room = session_.capacity() - session_.size();
     if (prompt.size() <= room) return;
     if (session_.capacity() < session_.context()) {
@@ -67,6 +68,8 @@ class Run {
 
   // Whether the whole prompt was fed before an interrupt.
   bool prefill(std::span<const Token> prompt) {
+    logits_ = options_.logits;
+    if (prompt.empty() && options_.on_prefill) options_.on_prefill(0, 0);
     for (std::size_t done = 0; done < prompt.size();) {
       if (interrupted()) return false;
       const std::size_t n = std::min(options_.prefill_step, prompt.size() - done);
@@ -74,6 +77,7 @@ class Run {
       done += n;
       if (options_.on_prefill) options_.on_prefill(done, prompt.size());
     }
+    if (options_.on_prompt_read) options_.on_prompt_read(logits_);
     return true;
   }
 
@@ -107,6 +111,7 @@ class Run {
       rest.remove_prefix(size);
     }
     result_.rest = rest;
+    if (first + n < session_.size()) logits_ = {};
     session_.truncate(first + n);
   }
 

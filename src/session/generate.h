@@ -2,6 +2,7 @@
 #include <atomic>
 #include <cstddef>
 #include <functional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -20,6 +21,10 @@ struct GenerateOptions {
   std::size_t prefill_step = 512;                ///< prompt tokens between two looks at `interrupt`
   /// Called while the prompt is processed: tokens done, tokens in all. The last call has both equal.
   std::function<void(std::size_t, std::size_t)> on_prefill;
+  /// After the session's last token, for a prompt of which nothing is left to read.
+  std::span<const float> logits{};
+  /// Called when the whole prompt was read, with the logits after it.
+  std::function<void(std::span<const float>)> on_prompt_read{};
 };
 
 enum class StopReason { kEndOfGeneration, kStopString, kLength, kContextFull, kMemoryFull, kInterrupted };
@@ -38,11 +43,13 @@ struct Generation {
   StopReason stop_reason = StopReason::kLength;
   double prefill_ms = 0;
   double decode_ms = 0;
+  /// After the session's last token, valid until its next call; empty where tokens were forgotten.
+  std::span<const float> logits{};
 };
 
 /// Feeds `prompt` and samples until something stops it. Text goes to `on_text` as it is made: never half a
-/// UTF-8 character, never a part of a stop string. Throws Error when the prompt is empty or longer than the
-/// session's capacity.
+/// UTF-8 character, never a part of a stop string. Throws Error when the prompt is empty, unless there are
+/// logits to begin with, or longer than the session's capacity.
 Generation generate(Session& session, const Tokenizer& tokenizer, Sampler& sampler,
                     const std::vector<Token>& prompt, const GenerateOptions& options,
                     const std::function<void(std::string_view)>& on_text);

@@ -1,33 +1,14 @@
 #include "session/plans.h"
 
-#include <algorithm>
-#include <cstring>
 #include <filesystem>
 #include <span>
 
+#include "base/hash.h"
 #include "policy/plan_file.h"
 #include "session/built_in_plans.h"
 
 namespace miser {
 namespace {
-
-class Hash {
- public:
-  void add(std::span<const std::byte> bytes) {
-    constexpr std::uint64_t kPrime = 0x100000001b3;
-    for (std::size_t i = 0; i < bytes.size(); i += sizeof(value_)) {
-      std::uint64_t word = 0;
-      std::memcpy(&word, bytes.data() + i, std::min(sizeof(word), bytes.size() - i));
-      value_ = (value_ ^ word) * kPrime;
-      value_ ^= value_ >> 32U;  // words differ in their high bits too, which multiplication only carries up
-    }
-  }
-  void add(std::uint64_t number) { add(std::as_bytes(std::span(&number, 1))); }
-  std::uint64_t value() const { return value_; }
-
- private:
-  std::uint64_t value_ = 0xcbf29ce484222325;
-};
 
 void add_pieces(std::span<const std::byte> data, Hash& hash) {
   constexpr std::size_t kPieces = 16;

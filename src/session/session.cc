@@ -40,6 +40,7 @@ kv::Centres centres(const SessionOptions& options, const policy::Policy& policy)
 
 Session::Session(const Model& model, nn::ThreadPool& pool, SessionOptions options)
     : options_(std::move(options)),
+      model_(model),
       policy_(make_policy(options_, history_)),
       cache_(cache_config(model.config(), options_, *policy_), centres(options_, *policy_)),
       chooser_(policy_.get()),

@@ -11,30 +11,13 @@
 #include "model/forward.h"
 #include "model/model.h"
 #include "nn/thread_pool.h"
-#include "policy/plans.h"
 #include "policy/policy.h"
 #include "policy/rated.h"
 #include "policy/recorder.h"
 #include "policy/signals.h"
+#include "session/session_options.h"
 
 namespace miser {
-
-struct SessionOptions {
-  std::string kv = "q8";    ///< policy, as policy::parse reads it
-  std::size_t context = 0;  ///< 0: the model's
-  std::size_t batch = 512;  ///< most tokens in one forward pass
-  std::size_t kv_window = 32;
-  std::size_t kv_block = 32;
-  kv::ScaleRule kv_scales = kv::ScaleRule::kUnbiased;
-  std::size_t kv_memory = 0;  ///< most bytes that the cache ever allocates; 0: no limit
-  /// When no vector can be made narrower any more: go on without the oldest tokens behind the sinks.
-  bool kv_drop_oldest = false;
-  kv::Centres kv_centres;                      ///< empty: none; a policy with centres of its own uses those
-  std::shared_ptr<const policy::Plans> plans;  ///< for policies that a plan makes; may be null
-  bool record = false;                         ///< keep signals and widths of every token (Session::record)
-  /// Makes the policy in place of `kv`, which is then not read. `history` outlives the policy.
-  std::function<std::unique_ptr<policy::Policy>(const policy::SignalHistory& history)> make_policy;
-};
 
 /// One sequence: tokens in, logits out. Owns the cache and the policy.
 class Session {
@@ -69,6 +52,15 @@ class Session {
   /// Forgets the tokens from position `n` on (kv::Cache::truncate()); nothing where there are none. A policy
   /// keeps what it has learnt of their text.
   void truncate(std::size_t n);
+  /// Writes all that it takes to go on as if it had never stopped (docs/snapshot.md), and the logits after
+  /// the last token, [n_vocab] or none. The file appears when it is complete. Throws Error that names it.
+  /// REQUIRES: not empty, no SessionOptions::record.
+  void save(const std::string& path, std::span<const float> logits) const;
+  /// Forgets everything, goes on from such a file and returns its logits. Throws Error that names file,
+  /// field, found and expected when it is damaged or was saved by a session of another model or other
+  /// options; then the session is empty.
+  std::vector<float> load(const std::string& path);
+
   /// Becomes a copy of what `other` was fed, to go on from a shared beginning. REQUIRES: the same model and
   /// options.
   void copy_tokens(const Session& other);
@@ -86,6 +78,7 @@ class Session {
   const policy::SignalHistory& signals() const { return history_; }
 
  private:
+  friend class SessionFile;
   struct Chunk;
 
   bool wants_token_signals() const { return options_.record || policy_->wants_token_signals(); }
@@ -96,6 +89,7 @@ class Session {
   void take_in(const SequencePart& part);
 
   SessionOptions options_;
+  const Model& model_;
   policy::SignalHistory history_;
   policy::RarityCounter rarity_;
   std::unique_ptr<policy::Policy> policy_;
