@@ -40,7 +40,7 @@ kv::CacheConfig config_of(bool limited) {
   config.context = 2048;
   config.window = config.block = 4;
   config.memory = limited ? 1U << 20U : 0;
-  config.drop_oldest = limited;
+  config.drop_oldest = config.shift = limited;
   return config;
 }
 

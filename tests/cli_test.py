@@ -86,6 +86,13 @@ class Text(RunTest):
         result = run("-p", PROMPT, "-n", -1, "-c", 64, "--ignore-eos", "--json")
         self.assertEqual(json.loads(result.stdout)["stop_reason"], "context")
 
+    def test_text_goes_on_past_the_context_where_it_shifts(self):
+        arguments = ["-p", PROMPT, "-n", 700, "--temp", 0, "--ignore-eos", "--json", "--kv", "q4", "-c", 256]
+        found = json.loads(text(*arguments, "--context-shift"))
+        self.assertEqual((found["stop_reason"], found["generated_tokens"]), ("length", 700))
+        self.assert_fails(run("-p", PROMPT, "--context-shift", "--trace", "x"), 2, "--context-shift")
+        self.assert_fails(run("-p", PROMPT, "--context-shift", "-c", 64), 2, "context shift: found room for 64 tokens")
+
     def test_cache_types_name_fixed_widths(self):
         for types, policy in [
             (("-ctk", "q8_0", "-ctv", "q4_0"), "k8v4"),

@@ -66,10 +66,13 @@ TEST_P(SnapshotOf, GoesOnBitForBit) {
   const auto future = random_tokens(200);
   SessionOptions drops = limited(GetParam(), 12000);
   drops.kv_drop_oldest = true;
-  for (const SessionOptions& o : {options(GetParam()), limited(GetParam(), 30000), drops}) {
+  SessionOptions shifts = limited(GetParam(), 30000);
+  shifts.context = 300;
+  shifts.context_shift = true;
+  for (const SessionOptions& o : {options(GetParam()), limited(GetParam(), 30000), drops, shifts}) {
     for (const std::size_t n : {3, 36, 130, 256, 530}) {
       Session session(model, pool, o);
-      if (n + future.size() > session.capacity()) continue;
+      if (n + future.size() > session.capacity() && !session.shifts()) continue;
       const auto logits = session.feed(std::span(tokens).first(n));
       session.save(path(), logits);
       Session other(model, pool, o);
@@ -253,8 +256,10 @@ TEST_F(DamagedSnapshot, IsRefusedWhenItsNumbersDisagree) {
   load(with(1, 0, 129, 8), "more bytes");  // of tokens
   load(with(1, 8, 0, 8), "first staged position");
   load(with(1, 16, 8, 8), "first kept position");
-  load(with(1, 24, 6, 1), "widest of a period");
-  load(with(1, 25, 0x7FC00000, 4), "price of demotion");
+  load(with(1, 24, 1, 8), "shift: found 1, expected 0 to 0");
+  load(with(1, 32, 1, 8), "shift of the sinks");
+  load(with(1, 40, 6, 1), "widest of a period");
+  load(with(1, 41, 0x7FC00000, 4), "price of demotion");
   load(with(2, 1, 0xFFFFFFFF, 4), "token");
   load(with(3, 0, 2, 1), "price of a bit is known");
   load(with(3, 1, 0x7FC00000, 4), "not finite");

@@ -33,7 +33,8 @@ struct Limit {
 
 Limit limit_of(const Session& session) {
   if (session.capacity() == session.context())
-    return {fmt::format("context of {} tokens", session.context()), "-c sets it"};
+    return {fmt::format("context of {} tokens", session.context()),
+            "-c sets it, --context-shift goes on without the older half"};
   return {fmt::format("KV memory of {} tokens", session.capacity()),
           "--kv-memory sets it, --kv-overflow drop-oldest goes on without the oldest"};
 }
@@ -48,19 +49,19 @@ class Chat {
   bool turn(const std::string& message) {
     const std::vector<Token> prompt = encode(message);
     const std::size_t room = engine_.session.capacity() - engine_.session.size();
-    if (conversation_.started() && prompt.size() > room) {
+    if (conversation_.started() && prompt.size() > room && !engine_.session.shifts()) {
       const Limit limit = limit_of(engine_.session);
       note(fmt::format("the message needs {} tokens, and {} of the {} are left ({})\n", prompt.size(), room,
                        limit.name, limit.options));
       return true;
     }
     printer_.begin(engine_.session.size() + prompt.size());
-    const std::size_t before = engine_.session.size();
+    const std::size_t before = engine_.session.n_read();
     Generation answer = generate(engine_.session, engine_.tokenizer, engine_.sampler, prompt, generation_,
                                  [this](std::string_view text) { printer_.add(text); });
     printer_.end("\n");
     Interrupt::take();
-    keep_unread(prompt, answer, engine_.session.size() - before);
+    keep_unread(prompt, answer, engine_.session.n_read() - before);
     conversation_.add(message, answer.text);
     totals_.add(answer);
     answer_ = std::move(answer.text);

@@ -73,6 +73,9 @@ void add_engine_options(CLI::App& command, RunOptions& o) {
       ->check(whole(0, kMaxCount))
       ->type_name("N")
       ->capture_default_str();
+  command.add_flag(
+      "--context-shift", o.session.context_shift,
+      "When the context is full, go on without the older half of the text behind its first tokens");
   command.add_option("-b,--batch-size", o.session.batch, "Most tokens in one forward pass")
       ->check(whole(1, kMaxCount))
       ->type_name("N")
@@ -120,7 +123,7 @@ void resolve_prompt_cache(const RunOptions& o) {
   if (o.prompt_cache_all && o.prompt_cache_ro)
     fail_usage("found both --prompt-cache-all and --prompt-cache-ro, expected one");
   if (o.chat) fail_usage("--prompt-cache keeps a prompt, not a chat");
-  if (o.show_bits || !o.trace.empty())
+  if (o.session.record)
     fail_usage("--show-bits and --trace need the whole text to be read: not with --prompt-cache");
 }
 
@@ -173,6 +176,8 @@ int cache_bits(const char* option, const std::optional<std::string>& type) {
 void resolve_cache(RunOptions& o) {
   o.session.kv_scales = scale_rule(o.kv_scales_flag);
   o.session.record = o.show_bits || !o.trace.empty();
+  if (o.session.record && o.session.context_shift)
+    fail_usage("--show-bits and --trace need the whole text to be kept: not with --context-shift");
   if (o.cache_type_k_flag || o.cache_type_v_flag) {
     if (o.kv_flag) fail_usage("found both --kv and --cache-type-k or -v, expected one kind");
     o.session.kv = fmt::format("k{}v{}", cache_bits("--cache-type-k", o.cache_type_k_flag),
@@ -210,8 +215,8 @@ void add_run_options(CLI::App& command, RunOptions& options) {
 
 void resolve(RunOptions& options) {
   resolve_prompt(options);
-  resolve_prompt_cache(options);
   resolve_cache(options);
+  resolve_prompt_cache(options);
   options.sampling.seed = options.seed_flag >= 0 ? static_cast<std::uint64_t>(options.seed_flag)
                                                  : std::uint64_t{std::random_device()()};
   if (options.threads == 0) options.threads = physical_cores();

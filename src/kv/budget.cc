@@ -26,8 +26,12 @@ std::size_t exact_begin(const CacheConfig& config, std::size_t position) {
   return (position - config.window) / config.block * config.block;
 }
 
+std::size_t decision_period(const CacheConfig& config) {
+  return std::max(kPeriod, config.block);
+}
+
 Budget::Budget(const CacheConfig& config, std::size_t fixed)
-    : config_(config), fixed_(fixed), steps_(config.head_dim), period_(std::max(kPeriod, config.block)) {
+    : config_(config), fixed_(fixed), steps_(config.head_dim), period_(decision_period(config)) {
   check();
   while (capacity_ < config_.context && fits_period(capacity_)) capacity_ += period_;
   if (config_.drop_oldest) capacity_ = config_.context;
@@ -45,7 +49,7 @@ Budget::Budget(const CacheConfig& config, std::size_t fixed)
 void Budget::check() const {
   std::size_t least = fixed_ + growth(0, 0, period_, narrowest_);
   if (config_.drop_oldest) {
-    const std::size_t n_headers = (n_sides() + 1) * segments(config_.context);
+    const std::size_t n_headers = (n_sides() + 1) * segments_held(config_.context);
     const std::size_t of_side = period_ * steps_.stored_bytes(narrowest_) + tag_bytes(period_, 2);
     least = fixed_ + n_headers * sizeof(Segment) + n_sides() * of_side;
   }
@@ -77,6 +81,11 @@ std::size_t Budget::segments(std::size_t packed_end) const {
   return packed_end <= config_.sinks ? 0 : divide_up(packed_end, Segment::kMaxTokens);
 }
 
+/// Most segments that so many tokens lie in: after a shift the first one may hold less.
+std::size_t Budget::segments_held(std::size_t n_tokens) const {
+  return segments(n_tokens) + (config_.shift ? 1 : 0);
+}
+
 std::size_t Budget::growth(std::size_t staged_begin, std::size_t n_segments, std::size_t end,
                            Width width) const {
   const std::size_t from = first_packed(staged_begin);
@@ -95,8 +104,8 @@ std::size_t Budget::growth(std::size_t staged_begin, std::size_t n_segments, std
 std::size_t Budget::least_bytes(std::size_t n_tokens) const {
   const std::size_t end = n_tokens == 0 ? 0 : exact_begin(config_, n_tokens - 1);
   const std::size_t n = end - std::min(end, config_.sinks);
-  const std::size_t of_side =
-      n * steps_.stored_bytes(narrowest_) + tag_bytes(n, segments(end)) + segments(end) * sizeof(Segment);
+  const std::size_t of_side = n * steps_.stored_bytes(narrowest_) + tag_bytes(n, segments_held(end)) +
+                              segments_held(end) * sizeof(Segment);
   return fixed_ + n_sides() * of_side;
 }
 

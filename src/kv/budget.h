@@ -13,6 +13,9 @@ namespace miser::kv {
 /// First position that the query at `position` reads exactly (sinks aside), unless the cache was truncated.
 std::size_t exact_begin(const CacheConfig& config, std::size_t position);
 
+/// Positions between two decisions of a cache with a limit of memory: 32, or a longer block.
+std::size_t decision_period(const CacheConfig& config);
+
 /// Arithmetic of a cache that may allocate no more than CacheConfig::memory bytes. Every vector can be
 /// demoted to the narrowest width, so how many tokens fit is known before the first one comes.
 ///
@@ -59,6 +62,7 @@ class Budget {
   std::size_t n_sides() const { return 2 * config_.n_layers * config_.n_kv_heads; }
   std::size_t first_packed(std::size_t staged_begin) const { return std::max(staged_begin, config_.sinks); }
   std::size_t segments(std::size_t packed_end) const;
+  std::size_t segments_held(std::size_t n_tokens) const;
   std::size_t least_bytes(std::size_t n_tokens) const;
   bool fits_period(std::size_t n_tokens) const;
   void check() const;

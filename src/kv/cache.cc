@@ -1,6 +1,7 @@
 #include "kv/cache.h"
 
 #include <algorithm>
+#include <cassert>
 #include <cmath>
 
 #include "base/error.h"
@@ -47,15 +48,17 @@ Cache::Cache(const CacheConfig& config, const Centres& centres, std::pmr::memory
 }
 
 void Cache::clear() {
-  first_kept_ = 0;
+  first_kept_ = rope_base_ = sink_offset_ = 0;
   layers_.clear();
   layers_.reserve(config_.n_layers);
   for (std::size_t i = 0; i < config_.n_layers; ++i) layers_.emplace_back(config_, memory_.get());
   if (config_.memory > 0) budget_.emplace(config_, bytes());
+  check_shift();
 }
 
 void Cache::truncate(std::size_t n) {
   if (n >= size()) return;
+  assert(sink_offset_ == 0 || n >= first_kept());
   first_kept_ = std::min(first_kept_, n);
   for (std::size_t i = 0; i < layers_.size(); ++i) truncate(i, n);
 }
@@ -80,6 +83,8 @@ void Cache::copy_tokens(const Cache& other) {
   clear();  // all of it, so that old and new tokens do not add up
   for (std::size_t i = 0; i < layers_.size(); ++i) layers_[i].copy_tokens(other.layers_[i]);
   first_kept_ = other.first_kept_;
+  rope_base_ = other.rope_base_;
+  sink_offset_ = other.sink_offset_;
   budget_ = other.budget_;
 }
 
@@ -102,8 +107,7 @@ void Cache::for_all_segments(F&& f) const {
 }
 
 std::size_t Cache::bytes_f16() const {
-  return (size() - n_dropped()) * config_.n_layers * config_.n_kv_heads * config_.head_dim * 2 *
-         sizeof(std::uint16_t);
+  return n_held() * config_.n_layers * config_.n_kv_heads * config_.head_dim * 2 * sizeof(std::uint16_t);
 }
 
 double Cache::bits_per_element() const {
@@ -124,7 +128,7 @@ std::array<std::uint64_t, kWidthCount> Cache::vectors_at() const {
     packed += segment.size();
     for (std::size_t w = 0; w < kWidthCount; ++w) total[w] += segment.counts()[w];
   });
-  const std::uint64_t all = 2 * (size() - n_dropped()) * config_.n_layers * config_.n_kv_heads;
+  const std::uint64_t all = 2 * n_held() * config_.n_layers * config_.n_kv_heads;
   total[static_cast<std::size_t>(Width::k16)] += all - packed;
   return total;
 }

@@ -30,16 +30,21 @@ class Cache {
                  std::pmr::memory_resource* memory = std::pmr::new_delete_resource());
 
   const CacheConfig& config() const { return config_; }
-  /// Positions so far, those of dropped tokens included.
+  /// Positions so far, those of dropped tokens included, those that shift() took away not.
   std::size_t size() const { return layers_.empty() ? 0 : layers_.back().n_tokens; }
-  /// Most positions that it can hold: the context, or fewer when the limit of memory is reached before.
-  std::size_t capacity() const;
-  /// Tokens that were dropped because no vector could be made narrower: those that followed the sinks.
-  std::size_t n_dropped() const { return first_kept() - config_.sinks; }
+  /// Most positions: the context or what the limit of memory allows, and what shift() gained.
+  std::size_t capacity() const { return limit_of_tokens() + sink_offset_; }
+  /// Tokens that were dropped, to save memory or by shift(): those that followed the sinks.
+  std::size_t n_dropped() const { return rope_base_ + first_kept() - config_.sinks; }
+  /// Positions that shift() has taken away: RoPE turned the token at p, but for sinks, as at p + shifted().
+  std::size_t shifted() const { return rope_base_; }
+  /// Drops the older half of the tokens behind the sinks, which follow (docs/cache-layout.md), and takes away
+  /// positions: sinks keep theirs, all others lose as much as it returns. `rope_frequencies`: radians per
+  /// position of each pair. REQUIRES: CacheConfig::shift, size() == capacity().
+  std::size_t shift(std::span<const float> rope_frequencies, nn::ThreadPool& pool);
   void clear();
-  /// Drops the tokens from position `n` on; nothing where there are none. What is packed stays packed, and
-  /// the tokens that follow are a new exact window. docs/cache-layout.md says what differs from a cache that
-  /// never had the dropped tokens.
+  /// Drops the tokens from position `n` on; nothing where there are none. docs/cache-layout.md says what
+  /// differs from a cache that never had them. REQUIRES: n is no dropped position after a shift().
   void truncate(std::size_t n);
   /// How many of the next `n` tokens may come in one chunk, after making room for them where there is a limit
   /// of memory: vectors are demoted, or the oldest tokens dropped. Call it before every chunk. REQUIRES: n >
@@ -48,9 +53,8 @@ class Cache {
   /// Narrows the widths of a leaving block to what the limit of memory allows.
   void limit(BlockWidths& widths) const;
   bool has_limit() const { return budget_.has_value(); }
-  /// Takes over the tokens of `other`, which keeps them: packed segments are shared until one of the two
-  /// changes them, exact rows are copied. The memory resource of the one that packed them outlives all that
-  /// share. REQUIRES: the same configuration and centres.
+  /// Takes over the tokens of `other`, which keeps them and shares its packed segments; its memory resource
+  /// outlives both. REQUIRES: the same configuration and centres.
   void copy_tokens(const Cache& other);
 
   /// First position that the query at `position` reads exactly (sinks aside).
@@ -66,9 +70,8 @@ class Cache {
   const Rotation& rotation() const { return rotation_; }
   CountingResource* memory() { return memory_.get(); }
 
-  /// Bytes held now and at most so far: payload, scales, tags, staged rows, signals, centres, slack. Those
-  /// that it shares with other caches (copy_tokens()) count in full, so that a limit means the same in any
-  /// company; they are allocated only once.
+  /// Bytes held now and at most so far: payload, scales, tags, staged rows, signals, centres, slack, and all
+  /// that is shared with other caches, so that a limit means the same in any company.
   std::size_t bytes() const { return memory_->bytes(); }
   std::size_t bytes_peak() const { return memory_->peak(); }
   /// Those of bytes() that other caches hold too.
@@ -84,6 +87,12 @@ class Cache {
   friend class CacheFile;
 
   std::size_t first_kept() const { return std::max(first_kept_, config_.sinks); }
+  std::size_t n_held() const { return size() + config_.sinks - first_kept(); }
+  std::size_t limit_of_tokens() const;
+  void check_shift() const;
+  void turn_sinks(std::size_t by, std::span<const float> rope_frequencies);
+  std::size_t renumber();
+  void drop_before(std::size_t first, nn::ThreadPool& pool);
   void truncate(std::size_t layer, std::size_t n);
   void make_room(nn::ThreadPool& pool);
   std::size_t needed(std::size_t end) const;
@@ -102,7 +111,9 @@ class Cache {
   std::pmr::vector<float> centres_v_;
   Rotation rotation_;
   std::pmr::vector<LayerCache> layers_;
-  std::size_t first_kept_ = 0;  ///< the positions before it are dropped, but for the sinks
+  std::size_t first_kept_ = 0;   ///< the positions before it are dropped, but for the sinks
+  std::size_t rope_base_ = 0;    ///< what RoPE counts more than size() does
+  std::size_t sink_offset_ = 0;  ///< the sinks are turned as if they stood so much later
   std::optional<Budget> budget_;
 };
 

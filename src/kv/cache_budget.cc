@@ -32,10 +32,6 @@ class Changes {
 
 }  // namespace
 
-std::size_t Cache::capacity() const {
-  return budget_ ? budget_->capacity() : config_.context;
-}
-
 std::size_t Cache::admit(std::size_t n, nn::ThreadPool& pool) {
   if (!budget_) return n;
   const std::size_t period = budget_->period();
@@ -108,8 +104,13 @@ void Cache::drop_oldest(std::size_t wanted, nn::ThreadPool& pool) {
       2 * config_.n_layers * config_.n_kv_heads * budget_->steps().stored_bytes(Width::k1);
   const std::size_t period = budget_->period();
   const std::size_t n = (wanted / of_token / period + 1) * period;
+  drop_before(std::min((first_kept() + n) / period * period, layers_.front().staged_begin), pool);
+}
+
+/// Drops the packed tokens before this position. REQUIRES: none of them is staged.
+void Cache::drop_before(std::size_t first_kept_now, nn::ThreadPool& pool) {
   const std::size_t old = first_kept();
-  first_kept_ = std::min((old + n) / period * period, layers_.front().staged_begin);
+  first_kept_ = first_kept_now;
   Changes changes;
   for_each_segment([&](Segment& segment, const Side& side, std::size_t index) {
     const std::size_t begin = std::max(index * Segment::kMaxTokens, old);

@@ -59,7 +59,8 @@ std::size_t bytes_of(std::span<const LayerSnapshot> layers) {
 
 void CacheFile::save_positions(const Cache& cache, ByteWriter& out) {
   const LayerCache& first = cache.layer(0);
-  for (const std::size_t position : {first.n_tokens, first.staged_begin, cache.first_kept_})
+  for (const std::size_t position :
+       {first.n_tokens, first.staged_begin, cache.first_kept_, cache.rope_base_, cache.sink_offset_})
     out.put(static_cast<std::uint64_t>(position));
   out.put(static_cast<std::uint8_t>(cache.budget_ ? cache.budget_->cap() : Width::k1));
   out.put(cache.budget_ ? cache.budget_->log_price() : 0.0F);
@@ -96,6 +97,8 @@ void CacheFile::load(const CachePositions& at, std::span<const LayerSnapshot> la
   for (std::size_t i = 0; i < layers.size(); ++i)
     load_layer(at, layers[i], cache.config(), cache.memory(), cache.layer(i));
   cache.first_kept_ = at.first_kept;
+  cache.rope_base_ = at.rope_base;
+  cache.sink_offset_ = at.sink_offset;
 }
 
 }  // namespace miser::kv

@@ -52,11 +52,17 @@ std::size_t segment_count(const CacheConfig& config, std::size_t packed_end) {
 
 CachePositions read_positions(ByteReader& in, const CacheConfig& config) {
   CachePositions at;
-  at.n_tokens = in.get_within<std::uint64_t>("positions", 1, config.context);
+  const bool drops = config.drop_oldest || config.shift;
+  at.n_tokens = in.get_within<std::uint64_t>(
+      "positions", 1, config.context + (config.shift ? config.sinks + Segment::kMaxTokens : 0));
   at.staged_begin = in.get_within<std::uint64_t>("first staged position",
                                                  exact_begin(config, at.n_tokens - 1), at.n_tokens);
-  at.first_kept =
-      in.get_within<std::uint64_t>("first kept position", 0, config.drop_oldest ? at.staged_begin : 0);
+  at.first_kept = in.get_within<std::uint64_t>("first kept position", 0, drops ? at.staged_begin : 0);
+  at.rope_base = in.get_within<std::uint64_t>("shift", 0, config.shift ? std::uint64_t{1} << 50U : 0);
+  at.sink_offset = in.get_within<std::uint64_t>(
+      "shift of the sinks", 0, config.shift ? std::max(at.first_kept, config.sinks) - config.sinks : 0);
+  if (at.n_tokens > config.context + at.sink_offset)
+    in.refuse("positions", at.n_tokens, fmt::format("at most {}", config.context + at.sink_offset));
   at.cap = static_cast<Width>(in.get_within<std::uint8_t>("widest of a period", 0, kWidthCount - 1));
   at.log_price = in.get<float>("price of demotion");
   if (std::isnan(at.log_price)) in.refuse("price of demotion", at.log_price, "a number");

@@ -14,6 +14,8 @@ struct CachePositions {
   std::size_t n_tokens = 0;
   std::size_t staged_begin = 0;
   std::size_t first_kept = 0;
+  std::size_t rope_base = 0;  ///< as Cache::shifted()
+  std::size_t sink_offset = 0;
   Width cap = Width::k1;  ///< as Budget::cap() and Budget::log_price()
   float log_price = 0;
 };

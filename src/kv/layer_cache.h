@@ -22,6 +22,7 @@ struct CacheConfig {
   ScaleRule scales = ScaleRule::kUnbiased;
   std::size_t memory = 0;     ///< most bytes ever allocated; 0: no limit
   bool drop_oldest = false;   ///< when nothing can be demoted any more: else no token comes in
+  bool shift = false;         ///< Cache::shift() will be called when it is full
   Width widest = Width::k16;  ///< of all that the chooser gives; matters to a cache with a limit alone
 };
 

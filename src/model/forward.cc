@@ -52,7 +52,7 @@ void Forward::place(std::span<const SequencePart> parts, std::size_t min_rows) {
   n_ = 0;
   for (const SequencePart& part : parts) {
     assert(!part.tokens.empty() && part.n_logits <= part.tokens.size());
-    assert(part.cache->size() + part.tokens.size() <= part.cache->config().context);
+    assert(part.cache->size() + part.tokens.size() <= part.cache->capacity());
     first_row_.push_back(n_);
     n_ += part.tokens.size();
   }
@@ -80,7 +80,7 @@ void Forward::tabulate_rope(std::span<const SequencePart> parts) {
   for (const SequencePart& part : parts) {
     for (std::size_t i = 0; i < part.tokens.size(); ++i) {
       for (const float frequency : frequencies) {
-        const double angle = static_cast<double>(part.cache->size() + i) * frequency;
+        const double angle = static_cast<double>(part.cache->shifted() + part.cache->size() + i) * frequency;
         *out++ = static_cast<float>(std::cos(angle));
         *out++ = static_cast<float>(std::sin(angle));
       }

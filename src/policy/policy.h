@@ -38,6 +38,8 @@ class Policy : public kv::WidthChooser {
   /// The same between two chunks, through a file. load_state() throws Error for what no policy saved.
   virtual void save_state(ByteWriter& /*out*/) const {}
   virtual void load_state(ByteReader& /*in*/) {}
+  /// The positions of tokens that are not sinks are `n` less from now on, a multiple of decision_period().
+  virtual void renumber(std::size_t /*n*/) {}
   /// A hash of the plan that it was made from; 0: of none. With name() it says what the policy will do.
   virtual std::uint64_t plan_fingerprint() const { return 0; }
 };

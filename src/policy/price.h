@@ -1,4 +1,5 @@
 #pragma once
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <optional>
@@ -32,6 +33,8 @@ class Price {
   }
   /// Counts a vector that was decided, whoever decided it.
   void count(std::size_t side, float log_sensitivity, kv::Width width);
+  /// Positions are `n` less from now on, a multiple of kPeriod.
+  void renumber(std::size_t n) { period_ -= std::min(period_, n / kPeriod); }
   /// What advance() and count() have made of it. load() throws Error for what no price saved.
   void save(ByteWriter& out) const;
   void load(ByteReader& in);

@@ -23,6 +23,7 @@ class Priced : public Policy {
   void choose(const kv::LeavingBlock& block, kv::BlockWidths& widths) override;
   void clear() override;
   void copy_state(const Policy& other) override;
+  void renumber(std::size_t n) override { price_.renumber(n); }
   void save_state(ByteWriter& out) const override { price_.save(out); }
   void load_state(ByteReader& in) override { price_.load(in); }
   std::uint64_t plan_fingerprint() const override { return fingerprint(*plan_); }

@@ -40,7 +40,7 @@ class Run {
     const auto decode_start = Clock::now();
     result_.stop_reason = prefilled ? decode() : StopReason::kInterrupted;
     text_.finish();
-    forget_stop_string(session_.size() - result_.n_decoded);
+    forget_stop_string();
     result_.decode_ms = ms_since(decode_start);
     result_.logits = logits_;
     result_.text = text_.text();
@@ -50,7 +50,9 @@ class Run {
  private:
   void check_fits(std::span<const Token> prompt) const {
     if (prompt.empty() && options_.logits.empty()) fail("the prompt is empty");
-    const std::size_t room = session_.capacity() - session_.size();
+    // A prompt must fit, but what follows it later need not where the context shifts.
+    const bool shifts = session_.shifts() && session_.size() > 0;
+    const std::size_t room = session_.capacity() - (shifts ? 0 : session_.size());
     if (prompt.size() <= room) return;
     if (session_.capacity() < session_.context()) {
       fail(
@@ -90,17 +92,16 @@ class Run {
       result_.tokens.push_back(token);
       if (text_.add(tokenizer_.piece(token))) return StopReason::kStopString;
       if (std::cmp_equal(result_.tokens.size(), options_.max_tokens)) return StopReason::kLength;
-      if (session_.size() == session_.context()) return StopReason::kContextFull;
-      if (session_.size() == session_.capacity()) return StopReason::kMemoryFull;
+      if (session_.size() == session_.capacity() && !session_.shifts())
+        return session_.capacity() == session_.context() ? StopReason::kContextFull : StopReason::kMemoryFull;
       logits_ = session_.feed(std::span(&token, 1));
       ++result_.n_decoded;
     }
     return StopReason::kLength;  // 0 tokens were asked for
   }
 
-  // Drops the tokens that reach into the stop string or past it from the session, in which the answer begins
-  // at position `first`.
-  void forget_stop_string(std::size_t first) {
+  // Drops the tokens that reach into the stop string or past it from the session.
+  void forget_stop_string() {
     std::size_t& n = result_.n_kept;
     n = result_.tokens.size();
     if (result_.stop_reason != StopReason::kStopString) return;
@@ -111,8 +112,9 @@ class Run {
       rest.remove_prefix(size);
     }
     result_.rest = rest;
-    if (first + n < session_.size()) logits_ = {};
-    session_.truncate(first + n);
+    if (n >= result_.n_decoded) return;
+    logits_ = {};
+    session_.truncate(session_.size() - (result_.n_decoded - n));
   }
 
   bool interrupted() const { return options_.interrupt != nullptr && options_.interrupt->load(); }

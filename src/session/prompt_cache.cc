@@ -15,7 +15,13 @@ std::span<const std::int32_t> PromptCache::begin(std::span<const std::int32_t> p
   const auto differ = std::ranges::mismatch(held, prompt);
   n_reused_ = static_cast<std::size_t>(differ.in2 - prompt.begin());
   complete_ = !prompt.empty() && n_reused_ == prompt.size();
-  if (n_reused_ < held.size()) logits_.clear();
+  if (n_reused_ < held.size()) {
+    logits_.clear();
+    if (session_.cache().n_dropped() > 0) {  // for the sake of tokens that this prompt has not
+      n_reused_ = 0;
+      complete_ = false;
+    }
+  }
   // Logits come with a token that is read.
   if (complete_ && logits_.empty()) --n_reused_;
   session_.truncate(n_reused_);

@@ -20,6 +20,7 @@ kv::CacheConfig cache_config(const ModelConfig& model, const SessionOptions& opt
   config.scales = options.kv_scales;
   config.memory = options.kv_memory;
   config.drop_oldest = options.kv_drop_oldest;
+  config.shift = options.context_shift;
   config.widest = policy.widest();
   return config;
 }
@@ -49,6 +50,7 @@ Session::Session(const Model& model, nn::ThreadPool& pool, SessionOptions option
       attention_beside_(cache_, one_thread_),
       forward_(model, pool) {
   if (options_.batch == 0) fail_usage("--batch-size: found 0, expected at least 1");
+  if (options_.record && options_.context_shift) fail_usage("context shift: keeps no records of its tokens");
   if (options_.kv_memory > 0) {
     rated_ = std::make_unique<policy::Rated>(*policy_);
     chooser_ = rated_.get();
@@ -93,7 +95,7 @@ void Session::feed_chunks(std::span<const Feed> feeds, std::size_t min_rows) {
   std::vector<Chunk> waiting;
   for (const Feed& feed : feeds) {
     const Session& s = *feed.session;
-    if (feed.tokens.size() > s.capacity() - s.size()) {
+    if (!s.shifts() && feed.tokens.size() > s.capacity() - s.size()) {
       fail("{} tokens do not fit into the {} of {} tokens that holds {} already", feed.tokens.size(),
            s.capacity() < s.context() ? "KV memory" : "context", s.capacity(), s.size());
     }
@@ -148,12 +150,25 @@ SequencePart Session::part(const Chunk& chunk) {
 }
 
 std::size_t Session::next_chunk(std::size_t remaining) {
-  std::size_t limit = options_.batch;
+  if (size() == capacity()) shift();
+  std::size_t limit = std::min(options_.batch, capacity() - size());
   // A block's signals must be there before it leaves, so no chunk may reach past the end of a block.
   if (wants_token_signals()) limit = std::min(limit, options_.kv_block - size() % options_.kv_block);
   if (const std::size_t period = policy_->decision_period(); period != 0)
     limit = std::min(limit, period - size() % period);
   return cache_.admit(std::min(limit, remaining), pool_);
+}
+
+void Session::shift() {
+  const std::size_t n = cache_.shift(model_.rope_frequencies(), pool_);
+  const auto take_away = [&](auto& of_positions) {
+    if (of_positions.empty()) return;
+    const auto first = of_positions.begin() + static_cast<std::ptrdiff_t>(cache_.config().sinks);
+    of_positions.erase(first, first + static_cast<std::ptrdiff_t>(n));
+  };
+  take_away(tokens_);
+  take_away(history_);
+  policy_->renumber(n);
 }
 
 /// Keeps what a pass has shown of its tokens.

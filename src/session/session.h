@@ -28,7 +28,7 @@ class Session {
   Session(const Model& model, nn::ThreadPool& pool, SessionOptions options);
 
   /// Appends tokens and returns the logits [n_vocab] after the last, valid until the next call.
-  /// Throws Error when they do not fit into the capacity. REQUIRES: not empty.
+  /// Throws Error when they do not fit into the capacity, unless the context shifts. REQUIRES: not empty.
   std::span<const float> feed(std::span<const std::int32_t> tokens);
   /// The same, with logits of every token handed out in order, chunk by chunk: on_logits(first index in
   /// `tokens`, logits [n, n_vocab]).
@@ -65,10 +65,18 @@ class Session {
   /// options.
   void copy_tokens(const Session& other);
 
+  /// Drops the older half of its tokens (kv::Cache::shift()), as feed() does itself where one more does not
+  /// fit. REQUIRES: shifts(), size() == capacity().
+  void shift();
+
   std::size_t size() const { return cache_.size(); }
+  /// Tokens that it was fed and has not been told to forget.
+  std::size_t n_read() const { return cache_.size() + cache_.shifted(); }
+  bool shifts() const { return options_.context_shift; }
   std::size_t context() const { return cache_.config().context; }
   /// Most tokens that it can take: the context, or fewer where SessionOptions::kv_memory holds no more.
   std::size_t capacity() const { return cache_.capacity(); }
+  /// By position; kv::Cache::shift() takes those away that it numbers anew.
   const std::vector<std::int32_t>& tokens() const { return tokens_; }
   const kv::Cache& cache() const { return cache_; }
   const policy::Policy& policy() const { return *policy_; }

@@ -22,7 +22,8 @@ struct SessionOptions {
   std::size_t kv_memory = 0;  ///< most bytes that the cache ever allocates; 0: no limit
   /// When no vector can be made narrower any more: go on without the oldest tokens behind the sinks.
   bool kv_drop_oldest = false;
-  kv::Centres kv_centres;                      ///< empty: none; a policy with centres of its own uses those
+  bool context_shift = false;  ///< when it is full: go on without the older half (kv::Cache::shift())
+  kv::Centres kv_centres;      ///< empty: none; a policy with centres of its own uses those
   std::shared_ptr<const policy::Plans> plans;  ///< for policies that a plan makes; may be null
   bool record = false;                         ///< keep signals and widths of every token (Session::record)
   /// Makes the policy in place of `kv`, which is then not read. `history` outlives the policy.

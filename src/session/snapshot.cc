@@ -68,6 +68,7 @@ void SessionFile::for_each_trait(const Session& session, F&& f) {
   number("tokens of a segment", kv::Segment::kMaxTokens);
   number("KV memory", c.memory);
   number("KV overflow drop-oldest", c.drop_oldest ? 1 : 0);
+  number("context shift", c.shift ? 1 : 0);
 }
 
 void SessionFile::write_header(const Session& session, ByteWriter& out) {
