@@ -75,7 +75,7 @@ void fill(Cache& cache, std::size_t depth, RandomWidths& widths) {
           std::vector<Width> chosen(s == 0 ? Segment::kMaxTokens - cache.config().sinks
                                            : Segment::kMaxTokens);
           for (Width& width : chosen) width = widths.draw();
-          Segment& segment = side->emplace_back(side->get_allocator().resource());
+          Segment& segment = side->emplace_back(cache.memory());
           segment.append(chosen, std::span(rows).first(chosen.size() * head_dim),
                          side == &layer.heads[g].k ? cache.key_side(l, g) : cache.value_side(l, g));
         }

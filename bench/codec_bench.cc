@@ -86,10 +86,11 @@ void append_block(benchmark::State& state) {
   const std::vector<float> centre(kHeadDim);
   const Side side{&rotation, centre, ScaleRule::kUnbiased};
   const auto rows = gaussian(widths.size() * kHeadDim);
-  Segment before(std::pmr::new_delete_resource());
+  CountingResource memory(std::pmr::new_delete_resource());
+  Segment before(&memory);
   before.append(std::span(widths).first(kBefore), std::span(rows).first(kBefore * kHeadDim), side);
   for ([[maybe_unused]] auto _ : state) {
-    Segment segment(before, std::pmr::new_delete_resource());
+    Segment segment(before, &memory);
     segment.append(std::span(widths).last(kBlockTokens), std::span(rows).last(kBlockTokens * kHeadDim), side);
     benchmark::ClobberMemory();
   }

@@ -39,13 +39,14 @@ struct Segments {
       : rotation(head_dim), centre(head_dim), side{&rotation, centre, ScaleRule::kUnbiased, kind} {
     const auto rows = gaussian(Segment::kMaxTokens * head_dim);
     for (int i = 0; i < 32; ++i) {
-      all.emplace_back(std::pmr::new_delete_resource());
+      all.emplace_back(&memory);
       all.back().append(widths_of(width), rows, side);
     }
   }
   Rotation rotation;
   std::vector<float> centre;
   Side side;
+  CountingResource memory{std::pmr::new_delete_resource()};
   std::vector<Segment> all;
 };
 

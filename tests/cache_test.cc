@@ -44,7 +44,8 @@ TEST(KvCache, KeepsBetween32And63OfTheNewestTokensExactByDefault) {
 }
 
 TEST(KvCache, PlacesSinksBeforeStagedRowsWithoutAGap) {
-  LayerCache layer(small_config(), std::pmr::new_delete_resource());
+  CountingResource memory(std::pmr::new_delete_resource());
+  LayerCache layer(small_config(), &memory);
   layer.n_tokens = 200;
   layer.staged_begin = 0;
   EXPECT_EQ(layer.exact_row(3), 3U);

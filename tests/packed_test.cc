@@ -41,7 +41,7 @@ struct Packed {
         rotation(head_dim),
         centre(gaussian(random, head_dim, 1)),
         widths(given),
-        segment(std::pmr::new_delete_resource()) {
+        segment(&memory) {
     round_to_half(rows);
     segment.append(widths, rows, side());
     for (std::size_t t = 0; t < widths.size(); ++t) read(std::span(rows).subspan(t * head_dim, head_dim), t);
@@ -72,6 +72,7 @@ struct Packed {
   Rotation rotation;
   std::vector<float> centre;
   std::vector<Width> widths;
+  CountingResource memory{std::pmr::new_delete_resource()};
   Segment segment;
   std::vector<float> vectors;  ///< [n, head_dim]
   std::vector<float> correction;

@@ -166,7 +166,7 @@ void bench(Options o) {
     note(fmt::format("warning: a context of {} is more than the {} that the model was trained for\n",
                      o.speed.session.context, model.config().context));
   }
-  o.speed.session.plans = checked_plans(model, o.speed.kv, o.plan);
+  o.speed.session.plans = checked_plans(model, o.speed.kv, o.plan, o.speed.session);
   nn::ThreadPool pool(o.threads);
   BenchResult result = describe(model, o);
   show_status("measuring the memory");

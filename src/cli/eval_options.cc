@@ -85,7 +85,7 @@ EvalEngine::EvalEngine(EvalOptions& options)
     : model(Model::load(options.model)), tokenizer(model.file()), pool(options.threads) {
   check_vocabulary(model, tokenizer);
   if (!options.centres.empty()) options.session.kv_centres = read_centres(options.centres, model.config());
-  options.session.plans = checked_plans(model, options.kv, options.plan);
+  options.session.plans = checked_plans(model, options.kv, options.plan, options.session);
 }
 
 nlohmann::json eval_header(const EvalOptions& options, const EvalEngine& engine, const std::string& task) {

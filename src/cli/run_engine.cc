@@ -5,6 +5,7 @@
 #include <chrono>
 
 #include "cli/run_output.h"
+#include "cli/shared_options.h"
 #include "session/centres.h"
 #include "session/plans.h"
 
@@ -43,6 +44,7 @@ SessionOptions session_options(const RunOptions& options, const Model& of) {
   if (!options.centres.empty()) session.kv_centres = read_centres(options.centres, model);
   session.plans = load_plans(of, options.plan.file, options.plan.force);
   if (session.kv.empty()) session.kv = default_policy(*session.plans, options.model);
+  warn_of_window(*session.plans, session.kv, session);
   if (session.context > model.context) {
     note(fmt::format("warning: a context of {} is more than the {} that the model was trained for\n",
                      session.context, model.context));

@@ -9,6 +9,8 @@
 #include <system_error>
 
 #include "base/error.h"
+#include "cli/run_output.h"
+#include "policy/plan_spec.h"
 #include "policy/policy.h"
 #include "session/plans.h"
 
@@ -116,11 +118,26 @@ std::vector<std::string> canonical_policies(const std::vector<std::string>& spec
   return names;
 }
 
+void warn_of_window(const policy::Plans& plans, const std::string& spec, const SessionOptions& session) {
+  const auto of_plan = policy::parse_plan_spec(spec);
+  if (!of_plan) return;
+  const auto plan = plans.get(of_plan->file);
+  if (plan->window == session.kv_window && plan->block == session.kv_block) return;
+  note(
+      fmt::format("warning: {}: trained for {} exact tokens in blocks of {}, found {} in blocks of {}: "
+                  "expect more loss\n",
+                  spec, plan->window, plan->block, session.kv_window, session.kv_block));
+}
+
 std::shared_ptr<const policy::Plans> checked_plans(const Model& model, const std::vector<std::string>& specs,
-                                                   const PlanOptions& options) {
+                                                   const PlanOptions& options,
+                                                   const SessionOptions& session) {
   auto plans = load_plans(model, options.file, options.force);
   const policy::SignalHistory none;
-  for (const std::string& spec : specs) policy::parse(spec, none, plans.get());
+  for (const std::string& spec : specs) {
+    policy::parse(spec, none, plans.get());
+    warn_of_window(*plans, spec, session);
+  }
   return plans;
 }
 

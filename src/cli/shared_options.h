@@ -42,10 +42,13 @@ void add_plan_options(CLI::App& command, PlanOptions& options);
 std::vector<std::string> canonical_policies(const std::vector<std::string>& specs,
                                             const PlanOptions& options);
 
-/// The plans for `model`, after checking that they make every one of `specs`. Throws as load_plans() and
-/// policy::parse() do.
+/// Says so where the plan of a policy was trained for other exact tokens than the session keeps.
+void warn_of_window(const policy::Plans& plans, const std::string& spec, const SessionOptions& session);
+
+/// The plans for `model`, after checking that they make every one of `specs` (with warn_of_window()). Throws
+/// as load_plans() and policy::parse() do.
 std::shared_ptr<const policy::Plans> checked_plans(const Model& model, const std::vector<std::string>& specs,
-                                                   const PlanOptions& options);
+                                                   const PlanOptions& options, const SessionOptions& session);
 
 /// Throws Error when the tokenizer has ids for which the model has no logits.
 void check_vocabulary(const Model& model, const Tokenizer& tokenizer);
