@@ -1,10 +1,11 @@
 // The part of Cache that goes on when it is full: context shift.
 #include <algorithm>
-#include <cmath>
+#include <vector>
 
 #include "base/error.h"
 #include "kv/cache.h"
 #include "nn/ops.h"
+#include "nn/rope.h"
 
 namespace miser::kv {
 
@@ -37,12 +38,8 @@ std::size_t Cache::shift(std::span<const float> rope_frequencies, nn::ThreadPool
 /// Turns the keys of the sinks as if their tokens stood `by` positions later. Each turn rounds them to
 /// binary16 once more.
 void Cache::turn_sinks(std::size_t by, std::span<const float> rope_frequencies) {
-  std::vector<float> cos_sin;
-  for (const float frequency : rope_frequencies) {
-    const double angle = static_cast<double>(by) * frequency;
-    cos_sin.push_back(static_cast<float>(std::cos(angle)));
-    cos_sin.push_back(static_cast<float>(std::sin(angle)));
-  }
+  std::vector<float> cos_sin(2 * rope_frequencies.size());
+  nn::rope_cos_sin(by, rope_frequencies, cos_sin);
   std::vector<float> rows(config_.sinks * config_.head_dim);
   for (LayerCache& layer : layers_) {
     for (std::size_t g = 0; g < config_.n_kv_heads; ++g) {

@@ -1,11 +1,11 @@
 #pragma once
 #include <algorithm>
-#include <cmath>
 #include <cstddef>
 #include <span>
 #include <vector>
 
 #include "model/model.h"
+#include "nn/rope.h"
 #include "nn/thread_pool.h"
 
 namespace miser::learn {
@@ -30,15 +30,9 @@ void for_rows(nn::ThreadPool& pool, std::size_t n, const Body& body) {
 
 /// Cosine and sine of each rotated pair at the positions [0, n): [n, rope_dim / 2, 2], for nn::apply_rope.
 inline std::vector<float> rope_angles(const Model& model, std::size_t n) {
-  std::vector<float> angles;
-  angles.reserve(n * model.config().rope_dim);
-  for (std::size_t i = 0; i < n; ++i) {
-    for (const float frequency : model.rope_frequencies()) {
-      const double angle = static_cast<double>(i) * frequency;
-      angles.push_back(static_cast<float>(std::cos(angle)));
-      angles.push_back(static_cast<float>(std::sin(angle)));
-    }
-  }
+  const std::size_t row = 2 * model.rope_frequencies().size();
+  std::vector<float> angles(n * row);
+  for (std::size_t i = 0; i < n; ++i) nn::rope_cos_sin(i, model.rope_frequencies(), row_of(angles, i, row));
   return angles;
 }
 

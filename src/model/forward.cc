@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <array>
 #include <cassert>
-#include <cmath>
 
 #include "nn/gemm.h"
 #include "nn/ops.h"
+#include "nn/rope.h"
 
 namespace miser {
 namespace {
@@ -76,15 +76,11 @@ void Forward::embed(std::span<const SequencePart> parts) {
 
 void Forward::tabulate_rope(std::span<const SequencePart> parts) {
   const std::vector<float>& frequencies = model_.rope_frequencies();
-  float* out = cos_sin_.data();
+  std::size_t row = 0;
   for (const SequencePart& part : parts) {
-    for (std::size_t i = 0; i < part.tokens.size(); ++i) {
-      for (const float frequency : frequencies) {
-        const double angle = static_cast<double>(part.cache->shifted() + part.cache->size() + i) * frequency;
-        *out++ = static_cast<float>(std::cos(angle));
-        *out++ = static_cast<float>(std::sin(angle));
-      }
-    }
+    const std::size_t first = part.cache->shifted() + part.cache->size();
+    for (std::size_t i = 0; i < part.tokens.size(); ++i)
+      nn::rope_cos_sin(first + i, frequencies, row_of(cos_sin_, row++, 2 * frequencies.size()));
   }
 }
 
