@@ -103,11 +103,14 @@ def time_miser(args, depth):
     """{policy: (prefill, decode)} of one repetition."""
     command = [args.miser, "bench", "-m", args.model, "-d", depth, "-p", args.n_prompt, "-n", args.n_gen, "-r", 1,
                "-t", args.threads, "--json"]
-    for policy in [*TYPES.values(), *args.kv]:
+    policies = [*TYPES.values(), *args.kv]
+    for policy in policies:
         command += ["--kv", policy]
     run = subprocess.run([str(word) for word in command], check=True, stdout=subprocess.PIPE)
     rows = json.loads(run.stdout)["rows"]
-    return {row["kv"]: (row["prefill_tok_per_s"], row["decode_tok_per_s"]) for row in rows}
+    # In the order of the command line: a row names its policy in full, as random with its seed.
+    return {policy: (row["prefill_tok_per_s"], row["decode_tok_per_s"])
+            for policy, row in zip(policies, rows, strict=True)}
 
 
 def time_llama_cpp(args, depth):
