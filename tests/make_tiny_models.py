@@ -107,7 +107,7 @@ def add_run(arrays, model, ids, spec, centres):
     for name in ("received", "received_sq", "received_max", "k_norm2", "v_norm2"):  # [n_layers, n, heads]
         entry[name] = arrays.add(getattr(signals, name))
     if kv == "f16":
-        entry["columns"] = arrays.add(policy_signals.columns(signals))
+        entry["columns"] = arrays.add(policy_signals.columns(signals, model.frequencies))
     return entry
 
 

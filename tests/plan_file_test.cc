@@ -63,6 +63,7 @@ TEST(PlanFile, RoundTrips) {
   EXPECT_EQ(read.text_hash, plan.text_hash);
   EXPECT_EQ(read.results, plan.results);
   EXPECT_EQ(read.linear->signals, plan.linear->signals);
+  EXPECT_EQ(read.linear->rope_frequencies, plan.linear->rope_frequencies);
   EXPECT_EQ(read.linear->mean, plan.linear->mean);
   EXPECT_EQ(read.linear->deviation, plan.linear->deviation);
   EXPECT_EQ(read.linear->bias, plan.linear->bias);
@@ -198,6 +199,9 @@ TEST(PlanFile, ValuesOutOfRangeAreNamed) {
       {"linear.weights: value 9 is nan", [](Plan& p) { p.linear->weights[9] = kNan; }},
       {"linear.bias: value 0 is inf", [](Plan& p) { p.linear->bias[0] = kInf; }},
       {"linear.mean: value 0 is nan", [](Plan& p) { p.linear->mean[0] = kNan; }},
+      {"rope.frequencies: value 1 is 0", [](Plan& p) { p.linear->rope_frequencies[1] = 0; }},
+      {"rope.frequencies: found 9 pairs, expected at most",
+       [](Plan& p) { p.linear->rope_frequencies.assign(9, 1); }},
       {"linear.deviation: value 2 is 0", [](Plan& p) { p.linear->deviation[2] = 0; }},
       {"paper.w2: value 5 is nan", [](Plan& p) { p.paper->w2[5] = kNan; }},
       {"paper.deviation: value 1 is -1", [](Plan& p) { p.paper->deviation[1] = -1; }},
@@ -234,8 +238,8 @@ TEST(PlanFile, ImpossibleModelsAreNamed) {
 TEST(PlanFile, OtherVersionsAndOtherFilesAreRefused) {
   std::string bytes = bytes_of(tiny_plan());
   const std::string_view key = "miser.plan.version";
-  bytes[bytes.find(key) + key.size() + 4] = 2;
-  EXPECT_THAT(error_of_bytes(bytes), HasSubstr("p.gguf: miser.plan.version: found 2, expected 1"));
+  bytes[bytes.find(key) + key.size() + 4] = 1;
+  EXPECT_THAT(error_of_bytes(bytes), HasSubstr("p.gguf: miser.plan.version: found 1, expected 2"));
   const test::TemporaryFolder folder;
   gguf::Writer().write(folder.file("empty.gguf"));
   EXPECT_THAT(error_of([&] { read_plan(gguf::File::open(folder.file("empty.gguf"))); }),

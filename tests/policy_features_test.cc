@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "policy/features.h"
 #include "policy/replay.h"
+#include "policy/unturned_keys.h"
 
 namespace miser::policy {
 namespace {
@@ -18,6 +19,8 @@ struct Example {
   std::vector<float> received_sq = {0.25F, 0.5F, 0, 4};
   std::vector<float> received_max = {0.5F, 0.75F, 0, 1};
   std::vector<float> below = {-1, -2};
+  std::vector<float> k_norm2 = {25, 1, 1, 4};
+  std::vector<float> v_norm2 = {2, 4, 0.25F, 5};
   std::vector<float> k = {3, 4, 0, 0, 1, 0, 0, 2};
   std::vector<float> v = {1, 1, 2, 0, 0, 0.5F, 1, 2};
 
@@ -32,6 +35,8 @@ struct Example {
     source.received_sq = received_sq;
     source.received_max = received_max;
     source.received_below = below;
+    source.k_norm2 = k_norm2;
+    source.v_norm2 = v_norm2;
     source.k = k;
     source.v = v;
     return source;
@@ -89,10 +94,44 @@ TEST(SignalSet, PutsColumnsInTheOrderOfTheNames) {
 TEST(SignalSet, SaysWhatItReads) {
   const SignalSet received({"received_max"}, 2, 2);
   EXPECT_TRUE(received.wants_received());
+  EXPECT_FALSE(received.wants_norms());
   EXPECT_FALSE(received.wants_vectors());
   const SignalSet norms({"position", "v_norm2"}, 2, 2);
   EXPECT_FALSE(norms.wants_received());
-  EXPECT_TRUE(norms.wants_vectors());
+  EXPECT_TRUE(norms.wants_norms());
+  EXPECT_FALSE(norms.wants_vectors());
+  EXPECT_TRUE(SignalSet({"k_pairs"}, 2, 2).wants_vectors());
+}
+
+// R(-t) R(t) = 1 for the turned pairs; the others and positions far on are as exact as binary32 angles allow.
+TEST(UnturnedKeys, AreTheSameAtEveryPosition) {
+  constexpr std::size_t kHeads = 3;
+  constexpr std::size_t kHeadDim = 6;
+  const std::vector<float> frequencies = {1, 0.03F};
+  UnturnedKeys unturned(frequencies);
+  for (const std::size_t first : {0, 5, 1023, 100'000}) {
+    std::vector<float> keys;
+    std::vector<float> expected;
+    for (std::size_t t = first; t < first + 4; ++t) {
+      for (std::size_t i = 0; i < kHeads * kHeadDim; ++i) expected.push_back(static_cast<float>(i + 1));
+      for (std::size_t h = 0; h < kHeads; ++h) {
+        for (std::size_t pair = 0; pair < kHeadDim / 2; ++pair) {
+          const double x = static_cast<double>(h * kHeadDim + 2 * pair + 1);
+          const double angle = pair < 2 ? static_cast<double>(t) * static_cast<double>(frequencies[pair]) : 0;
+          keys.push_back(static_cast<float>(x * std::cos(angle) - (x + 1) * std::sin(angle)));
+          keys.push_back(static_cast<float>(x * std::sin(angle) + (x + 1) * std::cos(angle)));
+        }
+      }
+    }
+    unturned.turn_back(keys, kHeads, kHeadDim, first);
+    EXPECT_THAT(keys, testing::Pointwise(testing::FloatNear(1e-5F), expected)) << first;
+  }
+}
+
+TEST(UnturnedKeys, StayAsTheyAreWithoutFrequencies) {
+  std::vector<float> keys = {1, 2, 3, 4};
+  UnturnedKeys({}).turn_back(keys, 1, 4, 7);
+  EXPECT_THAT(keys, testing::ElementsAre(1, 2, 3, 4));
 }
 
 TEST(SignalSet, UnknownSignalIsNamedBesideTheKnown) {

@@ -60,6 +60,7 @@ struct Block {
     }
     block.layer = layer;
     block.first_position = position;
+    block.first_turn = position + 100;  // as after a shift
     block.n_tokens = n;
     block.n_heads = model.n_heads;
     block.n_kv_heads = model.n_kv_heads;
@@ -186,9 +187,16 @@ double predict(const Plan& plan, const Block& b, std::size_t side, std::size_t i
                            layer,
                            b.block.layer == 0 ? layer : below[i]};
   for (std::size_t g = 0; g < group; ++g) x.push_back(ln(b.received[i * m.n_heads + head * group + g]));
-  for (const auto* rows : {&b.k, &b.v}) {
-    for (std::size_t d = 0; d < m.head_dim; ++d) x.push_back((*rows)[at * m.head_dim + d]);
+  const float* const k = b.k.data() + at * m.head_dim;
+  for (std::size_t d = 0; d < m.head_dim; ++d) {
+    const auto& frequencies = plan.linear->rope_frequencies;
+    const double angle = d / 2 < frequencies.size() ? static_cast<double>(b.block.first_turn + i) *
+                                                          static_cast<double>(frequencies[d / 2])
+                                                    : 0;
+    const double other = d % 2 == 0 ? k[d + 1] : -k[d - 1];
+    x.push_back(k[d] * std::cos(angle) + other * std::sin(angle));
   }
+  for (std::size_t d = 0; d < m.head_dim; ++d) x.push_back(b.v[at * m.head_dim + d]);
   const LinearController& linear = *plan.linear;
   const std::size_t f = b.block.layer * m.n_kv_heads + head;
   const std::size_t sf = side * m.n_layers * m.n_kv_heads + f;

@@ -26,6 +26,7 @@ class Probe final : public policy::Policy {
   }
   std::string name() const override { return "probe"; }
   bool wants_received() const override { return true; }
+  bool wants_norms() const override { return true; }
   bool wants_vectors() const override { return true; }
   std::size_t decision_period() const override { return learned_.decision_period(); }
   void choose(const kv::LeavingBlock& block, kv::BlockWidths&) override {
@@ -94,7 +95,9 @@ TEST(LearnedSignals, EqualNumPyInPassesOfAnyChunk) {
   nn::ThreadPool pool(2);
   for (const test::TinyModel& tiny : test::tiny_models()) {
     const Model model = Model::load(tiny.path);
-    const auto plan = std::make_shared<const policy::Plan>(test::tiny_plan(plan_model(model)));
+    policy::Plan random_plan = test::tiny_plan(plan_model(model));
+    random_plan.linear->rope_frequencies = model.rope_frequencies();
+    const auto plan = std::make_shared<const policy::Plan>(std::move(random_plan));
     const auto run =
         std::find_if(tiny.runs.begin(), tiny.runs.end(), [](const auto& r) { return r.kv == "f16"; });
     ASSERT_NE(run, tiny.runs.end());

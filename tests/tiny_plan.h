@@ -52,6 +52,7 @@ inline policy::Plan tiny_plan(const policy::PlanModel& model, std::uint64_t seed
 
   policy::LinearController& linear = plan.linear.emplace();
   linear.signals = all_signals();
+  linear.rope_frequencies = {1, 0.25F};
   const std::size_t n =
       policy::SignalSet(linear.signals, model.n_heads / model.n_kv_heads, model.head_dim).columns();
   linear.mean = normal(heads * n, 0.1F);

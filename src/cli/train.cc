@@ -156,6 +156,7 @@ void train(TrainOptions o) {
   check_vocabulary(model, tokenizer);
   check_options(o, model.config());
   nn::ThreadPool pool(o.threads);
+  o.fit.linear.rope_frequencies = model.rope_frequencies();
   const policy::PlanModel identity = plan_model(model);
   auto text = eval::read_contexts(o.text, tokenizer, o.context, o.contexts);
   std::optional<Set> test;

@@ -83,7 +83,7 @@ class Attention {
   void describe(LeavingBlock& block, const WidthChooser& chooser);
   void copy_received(LeavingBlock& block);
   void measure_norms(LeavingBlock& block);
-  void centre_vectors(LeavingBlock& block);
+  void copy_vectors(LeavingBlock& block);
 
   LayerCache& layer() { return cache_.layer(chunk_.layer); }
   /// Row of an exact position in Head::k, Head::v and received_; the same for the whole chunk.

@@ -1,6 +1,5 @@
 // The part of Attention that packs the blocks that leave the staged window.
 #include <algorithm>
-#include <functional>
 
 #include "kv/attention.h"
 
@@ -20,6 +19,7 @@ void Attention::commit_block(std::size_t first, std::size_t n, WidthChooser& cho
   LeavingBlock block;
   block.layer = chunk_.layer;
   block.first_position = first;
+  block.first_turn = first + cache_.shifted();
   block.n_tokens = n;
   block.read_from = first + n + cache_.config().window;
   describe(block, chooser);
@@ -54,7 +54,7 @@ void Attention::describe(LeavingBlock& block, const WidthChooser& chooser) {
   block.head_dim = config.head_dim;
   if (chooser.wants_received()) copy_received(block);
   if (chooser.wants_norms()) measure_norms(block);
-  if (chooser.wants_vectors()) centre_vectors(block);
+  if (chooser.wants_vectors()) copy_vectors(block);
 }
 
 void Attention::copy_received(LeavingBlock& block) {
@@ -96,22 +96,18 @@ void Attention::measure_norms(LeavingBlock& block) {
   block.v_norm2 = block_v_norm2_;
 }
 
-void Attention::centre_vectors(LeavingBlock& block) {
+void Attention::copy_vectors(LeavingBlock& block) {
   const std::size_t from = row(block.first_position);
   const std::size_t stride = block.n_kv_heads * head_dim_;
   block_k_.resize(block.n_tokens * stride);
   block_v_.resize(block.n_tokens * stride);
-  auto centred = [&](const std::vector<float>& rows, std::span<const float> centre, std::size_t g,
-                     std::vector<float>& out) {
-    for (std::size_t i = 0; i < block.n_tokens; ++i) {
-      const float* x = rows.data() + (from + i) * head_dim_;
-      std::transform(x, x + head_dim_, centre.begin(), out.begin() + i * stride + g * head_dim_,
-                     std::minus<>());
-    }
-  };
   for (std::size_t g = 0; g < block.n_kv_heads; ++g) {
-    centred(heads_[g].k, cache_.key_side(chunk_.layer, g).centre, g, block_k_);
-    centred(heads_[g].v, cache_.value_side(chunk_.layer, g).centre, g, block_v_);
+    for (std::size_t i = 0; i < block.n_tokens; ++i) {
+      const std::size_t row = (from + i) * head_dim_;
+      const std::size_t to = i * stride + g * head_dim_;
+      std::copy_n(heads_[g].k.data() + row, head_dim_, block_k_.data() + to);
+      std::copy_n(heads_[g].v.data() + row, head_dim_, block_v_.data() + to);
+    }
   }
   block.k = block_k_;
   block.v = block_v_;

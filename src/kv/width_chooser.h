@@ -16,6 +16,7 @@ inline constexpr std::size_t kReceivedHorizon = 32;
 struct LeavingBlock {
   std::size_t layer = 0;
   std::size_t first_position = 0;
+  std::size_t first_turn = 0;  ///< what RoPE counts for the first token: more than its position after a shift
   std::size_t n_tokens = 0;
   std::size_t n_heads = 0;
   std::size_t n_kv_heads = 0;
@@ -32,7 +33,7 @@ struct LeavingBlock {
   std::span<const float> k_norm2;  ///< [n_tokens, n_kv_heads]
   std::span<const float> v_norm2;  ///< [n_tokens, n_kv_heads]
 
-  // x - centre, not rotated. Empty unless wanted.
+  // The vectors as the model made them, keys behind RoPE: neither centred nor rotated. Empty unless wanted.
   std::span<const float> k;  ///< [n_tokens, n_kv_heads, head_dim]
   std::span<const float> v;  ///< the same
 };

@@ -24,7 +24,8 @@ std::vector<SignalRows> read_signals(const TraceSource& traces, const Centres& c
     }
     const std::size_t kept = kept_tokens(trace);
     pool.parallel_for(n, [&](std::size_t layer, int) {
-      const auto values = layer_signals(trace, centres, signals, first + layer, kept);
+      const auto values =
+          layer_signals(trace, centres, signals, options.rope_frequencies, first + layer, kept);
       const std::size_t columns = signals.columns();
       for (std::size_t i = 0; i < kept * heads; ++i)
         rows[layer * heads + i % heads].add(std::span(values).subspan(i * columns, columns));
@@ -58,6 +59,7 @@ policy::LinearController empty_controller(const Sensitivities& truth, const Cont
   const std::size_t heads = truth.n_layers * truth.n_kv_heads;
   policy::LinearController controller;
   controller.signals = options.signals;
+  controller.rope_frequencies = options.rope_frequencies;
   controller.mean.resize(heads * columns);
   controller.deviation.resize(heads * columns);
   controller.bias.resize(2 * heads);
@@ -187,7 +189,8 @@ Sensitivities predicted_sensitivities(const policy::Plan& plan, const Trace& tra
   const policy::SignalSet signals(plan.linear->signals, trace.n_heads / heads, trace.head_dim);
   Sensitivities out{trace.n_layers, heads, n, std::vector<float>(2 * trace.n_layers * heads * n)};
   pool.parallel_for(trace.n_layers, [&](std::size_t layer, int) {
-    const auto values = layer_signals(trace, {plan.centre_k, plan.centre_v}, signals, layer, n);
+    const auto values = layer_signals(trace, {plan.centre_k, plan.centre_v}, signals,
+                                      plan.linear->rope_frequencies, layer, n);
     for (std::size_t head = 0; head < heads; ++head) {
       SignalRows rows(signals.columns());
       for (std::size_t i = 0; i < n; ++i)

@@ -21,6 +21,7 @@ enum class Share : std::uint8_t { kHead, kLayer, kModel };
 
 struct ControllerOptions {
   std::vector<std::string> signals = default_signals();
+  std::vector<float> rope_frequencies{};  ///< of the model (policy::LinearController)
   Share share = Share::kHead;
   double ridge = 20;      ///< penalty of the ridge regression
   bool decide = true;     ///< go on to the weights of least DecisionLoss

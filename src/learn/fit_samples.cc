@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "nn/ops.h"
+#include "policy/unturned_keys.h"
 
 namespace miser::learn {
 namespace {
@@ -23,17 +24,22 @@ std::span<const float> centre_of(const Centres& centres, const Trace& trace, std
   return std::span(centres[side]).subspan(layer * size, size);
 }
 
-/// The centred rows of all heads of one layer: [n, n_kv_heads, head_dim].
-std::vector<float> layer_rows(const Trace& trace, const Centres& centres, std::size_t side, std::size_t layer,
-                              std::size_t n) {
-  const auto centre = centre_of(centres, trace, side, layer);
-  const std::size_t per_token = centre.size();
+/// The rows of all heads of one layer: [n, n_kv_heads, head_dim].
+std::vector<float> layer_rows(const Trace& trace, std::size_t side, std::size_t layer, std::size_t n) {
+  const std::size_t per_token = trace.n_kv_heads * trace.head_dim;
   std::vector<float> rows(n * per_token);
   nn::f16_to_f32(std::span(rows_of(trace, side)).subspan(layer * trace.n * per_token, rows.size()), rows);
-  for (std::size_t i = 0; i < n; ++i) {
-    for (std::size_t c = 0; c < per_token; ++c) rows[i * per_token + c] -= centre[c];
-  }
   return rows;
+}
+
+/// |x - centre|^2 of each head's vector; `centre` is that of a token.
+std::vector<float> norms2(std::span<const float> rows, std::span<const float> centre, std::size_t head_dim) {
+  std::vector<float> norms(rows.size() / head_dim);
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    const float x = rows[i] - centre[i % centre.size()];
+    norms[i / head_dim] += x * x;
+  }
+  return norms;
 }
 
 }  // namespace
@@ -136,12 +142,16 @@ Sensitivities all_sensitivities(const TraceSource& traces, const Centres& centre
 }
 
 std::vector<float> layer_signals(const Trace& trace, const Centres& centres, const policy::SignalSet& signals,
-                                 std::size_t layer, std::size_t n) {
+                                 const std::vector<float>& rope_frequencies, std::size_t layer,
+                                 std::size_t n) {
   const auto of_layer = [&](const std::vector<float>& values, std::size_t l, std::size_t per_token) {
     return std::span(values).subspan(l * trace.n * per_token, n * per_token);
   };
-  const auto k = layer_rows(trace, centres, 0, layer, n);
-  const auto v = layer_rows(trace, centres, 1, layer, n);
+  auto k = layer_rows(trace, 0, layer, n);
+  const auto k_norm2 = norms2(k, centre_of(centres, trace, 0, layer), trace.head_dim);
+  policy::UnturnedKeys(rope_frequencies).turn_back(k, trace.n_kv_heads, trace.head_dim, trace.first);
+  const auto v = layer_rows(trace, 1, layer, n);
+  const auto v_norm2 = norms2(v, centre_of(centres, trace, 1, layer), trace.head_dim);
   policy::SignalSource source;
   source.n = n;
   source.n_heads = trace.n_heads;
@@ -156,6 +166,8 @@ std::vector<float> layer_signals(const Trace& trace, const Centres& centres, con
   source.received_sq = of_layer(trace.received_sq, layer, trace.n_kv_heads);
   source.received_max = of_layer(trace.received_max, layer, trace.n_kv_heads);
   source.received_below = below;
+  source.k_norm2 = k_norm2;
+  source.v_norm2 = v_norm2;
   source.k = k;
   source.v = v;
   std::vector<float> out(n * trace.n_kv_heads * signals.columns());

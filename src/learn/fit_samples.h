@@ -59,8 +59,10 @@ Sensitivities all_sensitivities(const TraceSource& traces, const Centres& centre
 void centred_rows(const Trace& trace, const Centres& centres, std::size_t side, std::size_t layer,
                   std::size_t head, std::span<float> out);
 
-/// Signals of the first `n` tokens of one layer: [n, n_kv_heads, signals.columns()].
+/// Signals of the first `n` tokens of one layer: [n, n_kv_heads, signals.columns()]. `rope_frequencies` as in
+/// policy::LinearController.
 std::vector<float> layer_signals(const Trace& trace, const Centres& centres, const policy::SignalSet& signals,
-                                 std::size_t layer, std::size_t n);
+                                 const std::vector<float>& rope_frequencies, std::size_t layer,
+                                 std::size_t n);
 
 }  // namespace miser::learn

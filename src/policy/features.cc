@@ -50,12 +50,6 @@ float* put_vector(std::span<const float> x, float* out) {
   return std::copy(x.begin(), x.end(), out);
 }
 
-float norm2(std::span<const float> x) {
-  float sum = 0;
-  for (const float value : x) sum += value * value;
-  return sum;
-}
-
 /// A signal writes its columns and returns where the next ones go.
 using Put = float* (*)(const Token& token, std::size_t head, float* out);
 
@@ -87,10 +81,10 @@ float received_below_of(const Token& t, std::size_t) {
   return t.source.received_below[t.index];
 }
 float k_norm2_of(const Token& t, std::size_t head) {
-  return floored_log(norm2(t.vector(t.source.k, head)));
+  return floored_log(t.of_head(t.source.k_norm2, head));
 }
 float v_norm2_of(const Token& t, std::size_t head) {
-  return floored_log(norm2(t.vector(t.source.v, head)));
+  return floored_log(t.of_head(t.source.v_norm2, head));
 }
 float position_of(const Token& t, std::size_t) {
   return std::log(static_cast<float>(t.source.first_position + t.index + 1));
@@ -162,8 +156,12 @@ bool SignalSet::wants_received() const {
   return std::any_of(names_.begin(), names_.end(), [](const auto& name) { return name.starts_with("rec"); });
 }
 
+bool SignalSet::wants_norms() const {
+  return wants("k_norm2") || wants("v_norm2");
+}
+
 bool SignalSet::wants_vectors() const {
-  return wants("k") || wants("k_pairs") || wants("v") || wants("k_norm2") || wants("v_norm2");
+  return wants("k") || wants("k_pairs") || wants("v");
 }
 
 void SignalSet::compute(const SignalSource& source, std::span<float> out) const {

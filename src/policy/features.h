@@ -19,8 +19,10 @@ struct SignalSource {
   std::span<const float> received_sq;     ///< [n, n_kv_heads]
   std::span<const float> received_max;    ///< [n, n_kv_heads]
   std::span<const float> received_below;  ///< [n] mean over KV heads of ln(received) in the layer below
-  std::span<const float> k;               ///< [n, n_kv_heads, head_dim] centred, not rotated
-  std::span<const float> v;               ///< the same
+  std::span<const float> k_norm2;         ///< [n, n_kv_heads] |k - centre|^2, and of V:
+  std::span<const float> v_norm2;         ///< the same
+  std::span<const float> k;               ///< [n, n_kv_heads, head_dim] before RoPE (unturned_keys.h)
+  std::span<const float> v;               ///< the same shape
 };
 
 /// Whether SignalSet knows a signal of this name, and the names that it knows, for messages.
@@ -34,9 +36,9 @@ std::string signal_names();
 ///   received_layer received_below       mean over the KV heads of this layer, and of the layer below
 ///   k_norm2 v_norm2                     ln |x - centre|^2
 ///   position                            ln(position + 1)
-///   k v                                 the centred vectors themselves [head_dim]
+///   k v                                 the vectors themselves, the key before RoPE [head_dim]
 ///   k_pairs                             energies of the pairs that RoPE turns, k[2i]^2 + k[2i+1]^2
-///                                       [head_dim / 2]: a direction, whatever the position
+///                                       [head_dim / 2]
 class SignalSet {
  public:
   /// Throws Error that names an unknown signal.
@@ -45,8 +47,9 @@ class SignalSet {
   const std::vector<std::string>& names() const { return names_; }
   std::size_t columns() const { return columns_; }
   bool wants(std::string_view name) const;
-  /// Whether any signal reads the received attention, and whether any reads the vectors.
+  /// Whether any signal reads the received attention, the norms, or the vectors.
   bool wants_received() const;
+  bool wants_norms() const;
   bool wants_vectors() const;
   /// out [n, n_kv_heads, columns()].
   void compute(const SignalSource& source, std::span<float> out) const;

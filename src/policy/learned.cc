@@ -25,7 +25,8 @@ float dot(const float* a, const float* b, std::size_t n) {
 
 Learned::Learned(const std::shared_ptr<const Plan>& plan, float budget, std::string name)
     : Priced(plan, budget, price_of(*plan, budget), std::move(name)),
-      signals_(plan->linear->signals, plan->model.n_heads / plan->model.n_kv_heads, plan->model.head_dim) {}
+      signals_(plan->linear->signals, plan->model.n_heads / plan->model.n_kv_heads, plan->model.head_dim),
+      unturned_(plan->linear->rope_frequencies) {}
 
 void Learned::rate(const kv::LeavingBlock& block, std::span<float> out) {
   SignalSource source;
@@ -37,7 +38,13 @@ void Learned::rate(const kv::LeavingBlock& block, std::span<float> out) {
   source.received = block.received;
   source.received_sq = block.received_sq;
   source.received_max = block.received_max;
-  source.k = block.k;
+  source.k_norm2 = block.k_norm2;
+  source.v_norm2 = block.v_norm2;
+  if (signals_.wants_vectors()) {
+    keys_.assign(block.k.begin(), block.k.end());
+    unturned_.turn_back(keys_, block.n_kv_heads, block.head_dim, block.first_turn);
+  }
+  source.k = keys_;
   source.v = block.v;
   if (signals_.wants("received_below")) read_below(block, source);
   source.received_below = block_below_;

@@ -7,6 +7,7 @@
 
 #include "policy/features.h"
 #include "policy/priced.h"
+#include "policy/unturned_keys.h"
 
 namespace miser::policy {
 
@@ -16,6 +17,7 @@ class Learned final : public Priced {
   /// REQUIRES: plan->linear.
   Learned(const std::shared_ptr<const Plan>& plan, float budget, std::string name);
   bool wants_received() const override { return signals_.wants_received(); }
+  bool wants_norms() const override { return signals_.wants_norms(); }
   bool wants_vectors() const override { return signals_.wants_vectors(); }
   void rate(const kv::LeavingBlock& block, std::span<float> out) override;
   void copy_state(const Policy& other) override;
@@ -29,9 +31,11 @@ class Learned final : public Priced {
   void predict(const kv::LeavingBlock& block, std::span<float> out) const;
 
   SignalSet signals_;
+  UnturnedKeys unturned_;
   std::array<float, kRemembered> below_{};  ///< by position: mean ln(received) of the layer decided last
   std::vector<float> block_below_;          ///< [n_tokens]
   std::vector<float> block_layer_;          ///< [n_tokens]
+  std::vector<float> keys_;                 ///< [n_tokens, n_kv_heads, head_dim] before RoPE
   std::vector<float> columns_;              ///< [n_tokens, n_kv_heads, columns of the signals]
 };
 

@@ -13,7 +13,8 @@ void add(const std::vector<float>& numbers, Hash& hash) {
 
 void add(const LinearController& linear, Hash& hash) {
   for (const std::string_view signal : linear.signals) hash.add_all(std::span(signal));
-  for (const auto* const numbers : {&linear.mean, &linear.deviation, &linear.bias, &linear.weights})
+  for (const auto* const numbers :
+       {&linear.rope_frequencies, &linear.mean, &linear.deviation, &linear.bias, &linear.weights})
     add(*numbers, hash);
 }
 

@@ -24,10 +24,12 @@ struct PlanModel {
 /// function per side (0: K, 1: V), layer and KV head. F = columns of the signals.
 struct LinearController {
   std::vector<std::string> signals;  ///< names, as SignalSet reads them
-  std::vector<float> mean;           ///< [n_layers, n_kv_heads, F]
-  std::vector<float> deviation;      ///< the same
-  std::vector<float> bias;           ///< [2, n_layers, n_kv_heads]
-  std::vector<float> weights;        ///< [2, n_layers, n_kv_heads, F]
+  /// The model's angle per position of each pair that RoPE turns, radians; at most head_dim / 2 of them.
+  std::vector<float> rope_frequencies;
+  std::vector<float> mean;       ///< [n_layers, n_kv_heads, F]
+  std::vector<float> deviation;  ///< the same
+  std::vector<float> bias;       ///< [2, n_layers, n_kv_heads]
+  std::vector<float> weights;    ///< [2, n_layers, n_kv_heads, F]
 };
 
 /// The paper's network (arXiv 2604.04722, section 3): 4-128-128-4 with ReLU, rows of weights are outputs.

@@ -68,11 +68,22 @@ std::vector<std::string> read_signals(const gguf::File& file) {
   return out;
 }
 
+std::vector<float> read_rope_frequencies(const gguf::File& file, std::size_t head_dim) {
+  constexpr std::string_view kName = "rope.frequencies";
+  const gguf::Tensor* tensor = file.find_tensor(kName);
+  if (tensor == nullptr) return {};
+  if (tensor->cols() > head_dim / 2)
+    fail("{}: tensor {}: found {} pairs, expected at most {} of a head of {}", file.name(), kName,
+         tensor->cols(), head_dim / 2, head_dim);
+  return read_tensor(file, kName, Shape{tensor->cols()}, Values::kPositive);
+}
+
 void read_linear(const gguf::File& file, Plan& plan) {
   if (file.find_tensor("linear.weights") == nullptr) return;
   LinearController& linear = plan.linear.emplace();
   linear.signals = read_signals(file);
   const PlanModel& model = plan.model;
+  linear.rope_frequencies = read_rope_frequencies(file, model.head_dim);
   const std::uint64_t columns =
       SignalSet(linear.signals, model.n_heads / model.n_kv_heads, model.head_dim).columns();
   const Shape one = {columns, model.n_kv_heads, model.n_layers};

@@ -6,7 +6,7 @@
 
 namespace miser::policy {
 
-inline constexpr std::uint32_t kPlanVersion = 1;
+inline constexpr std::uint32_t kPlanVersion = 2;
 
 /// Whether `file` is a plan, of whatever version.
 bool is_plan(const gguf::File& file);

@@ -40,6 +40,8 @@ void add_linear(gguf::Writer& writer, const Plan& plan) {
   const std::uint64_t heads = plan.model.n_kv_heads;
   const std::uint64_t layers = plan.model.n_layers;
   const std::uint64_t columns = linear.mean.size() / (heads * layers);
+  if (!linear.rope_frequencies.empty())
+    writer.add_floats("rope.frequencies", Shape{linear.rope_frequencies.size()}, linear.rope_frequencies);
   writer.add_floats("linear.mean", Shape{columns, heads, layers}, linear.mean);
   writer.add_floats("linear.deviation", Shape{columns, heads, layers}, linear.deviation);
   writer.add_floats("linear.bias", Shape{heads, layers, 2}, linear.bias);

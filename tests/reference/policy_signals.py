@@ -9,8 +9,18 @@ def log(x):
     return np.log(np.maximum(x, 1e-10))
 
 
-def columns(signals):
-    """[layers, n, G, F] in ORDER, of a run's Signals."""
+def before_rope(k, frequencies):
+    """k [layers, n, G, D] turned back: pair i of token t by -t frequencies[i]."""
+    end = 2 * len(frequencies)
+    pairs = k[..., :end:2] + 1j * k[..., 1:end:2]
+    pairs *= np.exp(-1j * np.arange(k.shape[1])[:, None] * frequencies)[:, None]
+    out = k.copy()
+    out[..., :end:2], out[..., 1:end:2] = pairs.real, pairs.imag
+    return out
+
+
+def columns(signals, frequencies):
+    """[layers, n, G, F] in ORDER, of a run's Signals; angle per position of each pair that RoPE turns."""
     received = np.stack(signals.received)  # [layers, n, H]
     k, v = np.stack(signals.k), np.stack(signals.v)  # [layers, n, G, D]
     n_layers, n, n_kv_heads = k.shape[:3]
@@ -29,5 +39,5 @@ def columns(signals):
         "received_layer": layer,
         "received_below": below,
     }
-    wide = {"received_heads": log(by_head), "k": k, "v": v}
+    wide = {"received_heads": log(by_head), "k": before_rope(k, frequencies), "v": v}
     return np.concatenate([scalars[x][..., None] if x in scalars else wide[x] for x in ORDER], -1)
