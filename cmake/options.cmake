@@ -11,6 +11,11 @@ if(CCACHE)
   set(CMAKE_CXX_COMPILER_LAUNCHER ${CCACHE})
 endif()
 
+# Headers take half of the time to compile a file: several files in one compiler run share them. Names in anonymous
+# namespaces must therefore differ within a folder.
+set(CMAKE_UNITY_BUILD ON CACHE BOOL "Compile several files of a folder at once")
+set(CMAKE_UNITY_BUILD_BATCH_SIZE 8 CACHE STRING "Files at once")
+
 add_library(miser_options INTERFACE)
 target_include_directories(miser_options INTERFACE ${PROJECT_SOURCE_DIR}/src)
 target_compile_definitions(miser_options INTERFACE MISER_VERSION="${PROJECT_VERSION}")
@@ -34,9 +39,11 @@ if(MISER_SANITIZE)
   target_link_options(miser_options INTERFACE -fsanitize=${MISER_SANITIZE})
 endif()
 
-# miser_library(NAME SOURCES ... DEPENDS ...): one static library for one folder of src/.
+# miser_library(NAME SOURCES ... [ALONE ...] DEPENDS ...): one static library for one folder of src/. Sources after ALONE
+# are not compiled with others: those that Highway includes again for each target, and generated ones.
 function(miser_library name)
-  cmake_parse_arguments(ARG "" "" "SOURCES;DEPENDS" ${ARGN})
-  add_library(miser_${name} STATIC ${ARG_SOURCES})
+  cmake_parse_arguments(ARG "" "" "SOURCES;ALONE;DEPENDS" ${ARGN})
+  set_source_files_properties(${ARG_ALONE} PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
+  add_library(miser_${name} STATIC ${ARG_SOURCES} ${ARG_ALONE})
   target_link_libraries(miser_${name} PUBLIC miser_options ${ARG_DEPENDS})
 endfunction()

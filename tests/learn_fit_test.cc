@@ -39,14 +39,14 @@ policy::Plan fit(const TraceMaker& maker, Controller controller, int threads = 2
   return fit_plan(source_of(maker, 3, 1), options_of(controller), pool, [](double) {});
 }
 
-Score score(const policy::Plan& plan, const TraceMaker& maker) {
+PlanScore score(const policy::Plan& plan, const TraceMaker& maker) {
   nn::ThreadPool pool(2);
   constexpr std::array kBudgets = {2.0, 3.0, 4.5};
   return score_plan(plan, source_of(maker, 2, 100), kBudgets, pool);
 }
 
 /// Relative costs of one arm.
-std::vector<double> costs_of(const Score& score, const std::string& name) {
+std::vector<double> costs_of(const PlanScore& score, const std::string& name) {
   for (const auto& arm : score.arms) {
     if (arm.name == name) return arm.relative_cost;
   }
@@ -109,7 +109,7 @@ TEST(CodecCosts, AreThoseOfGaussianVectors) {
 TEST(FitPlan, FindsALinearTruth) {
   const TraceMaker maker = linear_maker();
   for (const Controller controller : {Controller::kLearned, Controller::kRidge}) {
-    const Score found = score(fit(maker, controller), maker);
+    const PlanScore found = score(fit(maker, controller), maker);
     const auto learned = costs_of(found, "learned");
     const auto oracle = costs_of(found, "oracle");
     const auto plain = costs_of(found, "static");
@@ -170,7 +170,7 @@ TEST(FitPlan, SharesFunctionsBetweenHeadsWhereAsked) {
     EXPECT_EQ(bias[0] == bias[1] && bias[6] == bias[7], share != Share::kHead);
     EXPECT_EQ(bias[0] == bias[2] && bias[4] == bias[7], share == Share::kModel);
     EXPECT_NE(bias[0], bias[4]) << "K and V never share one";
-    const Score found = score(plan, maker);
+    const PlanScore found = score(plan, maker);
     for (std::size_t i = 0; i < found.budgets.size(); ++i)
       EXPECT_LT(costs_of(found, "learned")[i], 1.03 * costs_of(found, "oracle")[i]);
   }
@@ -194,7 +194,7 @@ TEST(ScorePlan, PaperCostsWhatTheWidthsOfItsClassesCost) {
   EXPECT_TRUE(score(plan, maker).paper);
   plan.paper->w3.assign(plan.paper->w3.size(), 0);
   plan.paper->b3 = {0, 1, 0, 0};  // always 4 bits, which is a fixed pair
-  const Score four = score(plan, maker);
+  const PlanScore four = score(plan, maker);
   EXPECT_FLOAT_EQ(static_cast<float>(four.paper->bits), plan.stored_bits[3]);
   EXPECT_GE(four.paper->relative_cost, 1);
   EXPECT_LT(four.paper->relative_cost, 1.3);

@@ -22,6 +22,8 @@ using test::error_of;
 using testing::AllOf;
 using testing::HasSubstr;
 
+const std::size_t kWindow = SessionOptions{}.kv_window;
+
 class ModelPlans : public ::testing::Test {
  protected:
   /// The model's file with one byte of the data of its first tensor changed.
@@ -52,26 +54,26 @@ TEST_F(ModelPlans, FingerprintTellsWeightsApart) {
 }
 
 TEST_F(ModelPlans, ModelWithoutAPlanHasNone) {
-  const auto plans = load_plans(model_, "", false);
+  const auto plans = load_plans(model_, "", false, kWindow);
   EXPECT_FALSE(plans->has_own());
   EXPECT_THAT(error_of([&] { plans->get(""); }), AllOf(HasSubstr("no plan"), HasSubstr("miser train")));
 }
 
 TEST_F(ModelPlans, FileIsTheModelsOwnPlanUnlessItsWeightsDiffer) {
   const std::string path = written(test::tiny_plan(plan_model(model_)));
-  EXPECT_TRUE(load_plans(model_, path, false)->has_own());
+  EXPECT_TRUE(load_plans(model_, path, false, kWindow)->has_own());
   const Model other = Model::load(other_weights());
-  EXPECT_THAT(error_of([&] { load_plans(other, path, false); }),
+  EXPECT_THAT(error_of([&] { load_plans(other, path, false, kWindow); }),
               AllOf(HasSubstr(path), HasSubstr("--force")));
-  EXPECT_TRUE(load_plans(other, path, true)->has_own());
-  EXPECT_THAT(error_of([&] { load_plans(model_, tiny_.path, true); }), HasSubstr("found no plan"));
+  EXPECT_TRUE(load_plans(other, path, true, kWindow)->has_own());
+  EXPECT_THAT(error_of([&] { load_plans(model_, tiny_.path, true, kWindow); }), HasSubstr("found no plan"));
 }
 
 TEST_F(ModelPlans, SessionTakesPolicyAndCentresFromThePlan) {
   const policy::Plan plan = test::tiny_plan(plan_model(model_));
   nn::ThreadPool pool(1);
   SessionOptions options;
-  options.plans = load_plans(model_, written(plan), false);
+  options.plans = load_plans(model_, written(plan), false, kWindow);
   options.kv_centres = {std::vector<float>(plan.centre_k.size()), std::vector<float>(plan.centre_v.size())};
   const auto centre_of = [&](const char* kv) {
     options.kv = kv;
@@ -126,7 +128,7 @@ TEST_F(ModelPlans, BudgetIsMetInTheCache) {
     ++n_models;
     const policy::Plan plan = test::tiny_plan(plan_model(model));
     SessionOptions options;
-    options.plans = load_plans(model, written(plan), false);
+    options.plans = load_plans(model, written(plan), false, kWindow);
     for (const Text text : {kRandom, kPattern, kWords}) {
       std::vector<std::int32_t> ids(512);
       for (std::size_t i = 0; i < ids.size(); ++i) {

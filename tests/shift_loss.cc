@@ -127,7 +127,7 @@ void measure(int argc, char** argv) {
     options.kv = argv[i];
     options.context = std::stoul(argv[3]);
     options.context_shift = true;
-    options.plans = miser::load_plans(model, "", false);
+    options.plans = miser::load_plans(model, "", false, options.kv_window);
     Measure(model, pool, options).run(tokens, 4 * options.context);
   }
 }

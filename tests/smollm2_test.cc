@@ -9,6 +9,7 @@
 #include "model/model.h"
 #include "nn/thread_pool.h"
 #include "real_model.h"
+#include "session/plans.h"
 
 namespace miser {
 namespace {
@@ -59,6 +60,12 @@ TEST_F(SmolLM2, LogProbabilitiesAndPerplexityOfWikiTextEqualNumPy) {
   }
   EXPECT_LT(distance, 0.005);
   EXPECT_NEAR(std::exp(-sum) / reference.at("perplexity").get<double>(), 1.0, 0.001);
+}
+
+TEST_F(SmolLM2, BuiltInPlanIsThatOfTheNearestWindow) {
+  for (const auto& [window, of_plan] :
+       {std::pair<std::size_t, std::size_t>{0, 0}, {8, 0}, {32, 32}, {128, 32}})
+    EXPECT_EQ(load_plans(model_, "", false, window)->get("")->window, of_plan) << window;
 }
 
 TEST_F(SmolLM2, GreedyTokensEqualFloat32WhereItsMarginIsClear) {

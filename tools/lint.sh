@@ -21,7 +21,7 @@ format() { files '*.cc' '*.h' | xargs -0 clang-format-14 --dry-run -Werror; }
 tidy() {
   cmake --preset dev >/dev/null || return 1  # for build/dev/compile_commands.json
   # shellcheck disable=SC2016  # $0 is for the inner shell
-  files 'src/*.cc' | xargs -0 -n1 -P"$(nproc)" sh -c \
+  python3 tools/lint_sources.py build/dev | xargs -0 -n1 -P"$(nproc)" sh -c \
     'report=$(clang-tidy-14 --quiet -p build/dev "$0" 2>/dev/null) || { printf "%s\n" "$report"; exit 1; }'
 }
 

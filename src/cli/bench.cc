@@ -23,10 +23,9 @@ namespace {
 
 constexpr std::size_t kMaxTokens = std::size_t{1} << 30U;
 constexpr std::size_t kMaxRepetitions = 10000;
-constexpr int kMaxThreads = 1024;
 constexpr std::uint64_t kWeightSeed = 1;
 
-struct Options {
+struct BenchOptions {
   std::string model;
   std::string shape;
   std::string save;
@@ -39,7 +38,7 @@ struct Options {
   eval::SpeedOptions speed;
 };
 
-void add_model_options(CLI::App& command, Options& o) {
+void add_model_options(CLI::App& command, BenchOptions& o) {
   CLI::Option* const model =
       command.add_option("-m,--model", o.model, "GGUF file (default: the model that ./dev model fetches)")
           ->type_name("FILE");
@@ -59,7 +58,7 @@ void add_model_options(CLI::App& command, Options& o) {
       ->type_name("N");
 }
 
-void add_test_options(CLI::App& command, Options& o) {
+void add_test_options(CLI::App& command, BenchOptions& o) {
   command.add_option("-d,--depth,--n-depth", o.speed.depths, "Tokens in the cache before each test")
       ->delimiter(',')
       ->check(CLI::Range(std::size_t{0}, kMaxTokens))
@@ -79,9 +78,9 @@ void add_test_options(CLI::App& command, Options& o) {
       ->capture_default_str();
 }
 
-void add_engine_options(CLI::App& command, Options& o) {
+void add_engine_options(CLI::App& command, BenchOptions& o) {
   command.add_option("-t,--threads", o.threads, "Threads (default: physical cores)")
-      ->check(CLI::Range(1, kMaxThreads))
+      ->check(whole(1, kMaxThreads))
       ->type_name("N");
   command.add_option("-b,--batch-size", o.speed.session.batch, "Most tokens in one forward pass")
       ->check(CLI::Range(std::size_t{1}, kMaxTokens))
@@ -102,7 +101,7 @@ void add_engine_options(CLI::App& command, Options& o) {
       ->capture_default_str();
 }
 
-void add_output_options(CLI::App& command, Options& o) {
+void add_output_options(CLI::App& command, BenchOptions& o) {
   CLI::Option* const output = command.add_option("-o,--output", o.format, "Format of the results")
                                   ->check(CLI::IsMember({"md", "csv", "json", "jsonl"}))
                                   ->type_name("FORMAT")
@@ -112,7 +111,7 @@ void add_output_options(CLI::App& command, Options& o) {
   command.add_flag("--allow-debug", o.allow_debug, "Run even when asserts slow everything down");
 }
 
-void resolve(Options& o) {
+void resolve(BenchOptions& o) {
   eval::SpeedOptions& speed = o.speed;
   if (o.json) o.format = "json";
   if (o.csv) o.format = "csv";
@@ -130,7 +129,7 @@ void resolve(Options& o) {
   }
 }
 
-Model load(const Options& o) {
+Model load(const BenchOptions& o) {
   if (o.shape.empty()) return Model::load(o.model.empty() ? default_model_path() : o.model);
   const eval::Shape shape = eval::parse_shape(o.shape);
   show_status("making random weights");
@@ -139,7 +138,7 @@ Model load(const Options& o) {
   return Model::load(o.save);
 }
 
-BenchResult describe(const Model& model, const Options& o) {
+BenchResult describe(const Model& model, const BenchOptions& o) {
   BenchResult result;
   result.model = o.shape.empty() ? std::filesystem::path(model.file().name()).stem().string()
                                  : eval::parse_shape(o.shape).name;
@@ -155,7 +154,7 @@ BenchResult describe(const Model& model, const Options& o) {
   return result;
 }
 
-void bench(Options o) {
+void bench(BenchOptions o) {
   require_standard_output();
   if (eval::this_machine().asserts && !o.allow_debug) {
     fail("bench: this build checks asserts, so its speeds say little: use a release build, or --allow-debug");
@@ -186,7 +185,7 @@ void bench(Options o) {
 void add_bench(CLI::App& app) {
   CLI::App* const command =
       app.add_subcommand("bench", "Measure prefill and decode speed at given depths, policies side by side");
-  const auto options = std::make_shared<Options>();
+  const auto options = std::make_shared<BenchOptions>();
   add_model_options(*command, *options);
   add_test_options(*command, *options);
   add_engine_options(*command, *options);

@@ -10,8 +10,6 @@
 namespace miser::cli {
 namespace {
 
-constexpr std::size_t kMinContext = 3;
-constexpr std::size_t kMaxContext = std::size_t{1} << 20U;
 constexpr std::size_t kMaxSeeds = 1000;
 
 std::vector<std::string> default_arms() {

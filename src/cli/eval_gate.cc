@@ -16,7 +16,6 @@
 namespace miser::cli {
 namespace {
 
-constexpr std::int64_t kMaxContext = std::int64_t{1} << 20U;
 constexpr std::int64_t kMaxDraws = 10000;
 
 struct GateFlags : EvalOptions {

@@ -15,7 +15,7 @@
 namespace miser::cli {
 namespace {
 
-struct Options {
+struct MergeOptions {
   std::vector<std::string> states;
   std::string save;
   std::string per_token;
@@ -24,7 +24,7 @@ struct Options {
 
 /// Files of the results, made before the work; those that no option names are not.
 struct Outputs {
-  explicit Outputs(const Options& o) {
+  explicit Outputs(const MergeOptions& o) {
     if (!o.save.empty()) save.emplace(o.save);
     if (!o.per_token.empty()) per_token.emplace(o.per_token);
   }
@@ -37,14 +37,14 @@ struct Outputs {
   std::optional<OutputFile> per_token;
 };
 
-void merge_kl(const Options& o) {
+void merge_kl(const MergeOptions& o) {
   Outputs outputs(o);
   const eval::KlState state = eval::merge_kl_states(o.states);
   outputs.write_state(eval::state_lines(state));
   print_kl(state, o.json, outputs.per_token);
 }
 
-void merge_task(const Options& o) {
+void merge_task(const MergeOptions& o) {
   if (!o.per_token.empty()) fail_usage("--per-token is for states of miser eval kl");
   Outputs outputs(o);
   const eval::TaskState state = eval::merge_states(o.states);
@@ -57,7 +57,7 @@ void merge_task(const Options& o) {
 void add_eval_merge(CLI::App& eval) {
   CLI::App* const command =
       eval.add_subcommand("merge", "Join the states of all shards of a run and print its results");
-  const auto o = std::make_shared<Options>();
+  const auto o = std::make_shared<MergeOptions>();
   command->add_option("STATE", o->states, "Files that --resume wrote")->required();
   command->add_option("--save", o->save, "Write the state that one run of all would have kept by --resume")
       ->type_name("FILE");

@@ -100,7 +100,7 @@ void add_recall(CLI::App& eval) {
   const auto o = std::make_shared<RecallFlags>();
   add_eval_options(*command, *o, "documents");
   command->add_option("--length", o->recall.lengths, "Tokens of a document (default: 1024,2048,4096)")
-      ->check(CLI::Range(std::size_t{1}, std::size_t{1} << 20U))
+      ->check(CLI::Range(std::size_t{1}, kMaxContext))
       ->type_name("N,...")
       ->delimiter(',');
   command->add_option("--n", o->recall.n_documents, "Documents of each kind and length")

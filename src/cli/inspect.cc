@@ -44,11 +44,11 @@ struct Total {
   }
 };
 
-struct Totals {
+struct FormatTotals {
   Total all;
   std::map<std::string_view, Total> by_type;
 
-  explicit Totals(const gguf::File& file) {
+  explicit FormatTotals(const gguf::File& file) {
     for (const gguf::Tensor& tensor : file.tensors()) {
       all.add(tensor);
       by_type[tensor.format->name].add(tensor);
@@ -105,7 +105,7 @@ std::string dump(const json& value) {
 }
 
 std::string as_json(const gguf::File& file) {
-  const Totals totals(file);
+  const FormatTotals totals(file);
   json metadata = json::object();
   for (const auto& [key, value] : file.metadata()) {
     metadata[std::string(key)] = {{"type", type_name(value)}, {"value", value_json(value)}};
@@ -153,7 +153,7 @@ std::string metadata_text(const gguf::File& file) {
   return out;
 }
 
-std::string tensors_text(const gguf::File& file, const Totals& totals) {
+std::string tensors_text(const gguf::File& file, const FormatTotals& totals) {
   std::vector<std::string> names;
   for (const gguf::Tensor& tensor : file.tensors()) names.push_back(gguf::printable(tensor.name));
   const std::size_t width = std::max<std::size_t>(width_of(names), 4);
@@ -168,7 +168,7 @@ std::string tensors_text(const gguf::File& file, const Totals& totals) {
   return out;
 }
 
-std::string types_text(const Totals& totals) {
+std::string types_text(const FormatTotals& totals) {
   std::string out = fmt::format("\nTypes\n  {:<7}{:>8}{:>16}{:>14}{:>9}\n", "type", "tensors", "elements",
                                 "bytes", "share");
   for (const auto& [name, total] : totals.by_type) {
@@ -179,7 +179,7 @@ std::string types_text(const Totals& totals) {
 }
 
 std::string as_text(const gguf::File& file) {
-  const Totals totals(file);
+  const FormatTotals totals(file);
   std::string out =
       fmt::format("{}: GGUF version {}, {} metadata entries, {} tensors, alignment {}\n", file.name(),
                   file.version(), file.metadata().size(), file.tensors().size(), file.alignment());
@@ -198,7 +198,7 @@ void write_stdout(const std::string& text) {
   fail("standard output: cannot write: {}", std::generic_category().message(errno));
 }
 
-struct Options {
+struct InspectOptions {
   std::string path;
   bool json = false;
 };
@@ -208,7 +208,7 @@ struct Options {
 void add_inspect(CLI::App& app) {
   CLI::App* const command =
       app.add_subcommand("inspect", "Show the metadata and tensors of a GGUF file, or what is in a plan");
-  const auto options = std::make_shared<Options>();
+  const auto options = std::make_shared<InspectOptions>();
   command->add_option("FILE", options->path, "GGUF file or plan")->required();
   command->add_flag("--json", options->json, "Print one JSON object");
   command->callback([options] {

@@ -42,7 +42,7 @@ SessionOptions session_options(const RunOptions& options, const Model& of) {
   const ModelConfig& model = of.config();
   SessionOptions session = options.session;
   if (!options.centres.empty()) session.kv_centres = read_centres(options.centres, model);
-  session.plans = load_plans(of, options.plan.file, options.plan.force);
+  session.plans = load_plans(of, options.plan.file, options.plan.force, session.kv_window);
   if (session.kv.empty()) session.kv = default_policy(*session.plans, options.model);
   warn_of_window(*session.plans, session.kv, session);
   if (session.context > model.context) {

@@ -18,7 +18,6 @@
 namespace miser::cli {
 namespace {
 
-constexpr std::int64_t kMaxThreads = 1024;
 constexpr std::size_t kMaxPromptBytes = std::size_t{256} << 20U;  // far past any context; stops /dev/zero
 
 void add_text_options(CLI::App& command, RunOptions& o) {

@@ -99,7 +99,8 @@ void add_plan_options(CLI::App& command, PlanOptions& options) {
       ->check(CLI::Range(1.0, 16.0))
       ->type_name("X");
   command
-      .add_option("--plan", options.file, "Plan of the model, from miser train (default: the built-in one)")
+      .add_option("--plan", options.file,
+                  "Plan of the model, from miser train (default: the built-in one for this window, if any)")
       ->type_name("FILE");
   command.add_flag("--force", options.force, "Use plans of other weights of the same shape too");
 }
@@ -132,7 +133,7 @@ void warn_of_window(const policy::Plans& plans, const std::string& spec, const S
 std::shared_ptr<const policy::Plans> checked_plans(const Model& model, const std::vector<std::string>& specs,
                                                    const PlanOptions& options,
                                                    const SessionOptions& session) {
-  auto plans = load_plans(model, options.file, options.force);
+  auto plans = load_plans(model, options.file, options.force, session.kv_window);
   const policy::SignalHistory none;
   for (const std::string& spec : specs) {
     policy::parse(spec, none, plans.get());

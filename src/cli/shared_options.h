@@ -13,6 +13,9 @@
 
 namespace miser::cli {
 
+inline constexpr std::int64_t kMaxThreads = 1024;
+inline constexpr std::size_t kMinContext = 3;  ///< tokens of a context in which something is scored
+inline constexpr std::size_t kMaxContext = std::size_t{1} << 20U;
 inline constexpr std::int64_t kMaxCount = std::int64_t{1} << 30U;  ///< most tokens, documents, ... asked for
 
 /// Accepts whole numbers from `low` to `high`; no description, so that the help stays readable.

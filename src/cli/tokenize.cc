@@ -19,7 +19,7 @@
 namespace miser::cli {
 namespace {
 
-struct Options {
+struct TokenizeOptions {
   std::string model;
   std::optional<std::string> prompt;
   std::string file;
@@ -30,7 +30,7 @@ struct Options {
   bool json = false;
 };
 
-std::string read_text(const Options& options) {
+std::string read_text(const TokenizeOptions& options) {
   if (options.prompt) return *options.prompt;
   if (options.standard_input) return {std::istreambuf_iterator<char>(std::cin), {}};
   const MappedFile file(options.file);
@@ -53,7 +53,7 @@ std::string as_lines(const Tokenizer& tokenizer, const std::vector<Token>& token
   return out;
 }
 
-void tokenize(const Options& options) {
+void tokenize(const TokenizeOptions& options) {
   require_standard_output();
   const std::string text = read_text(options);
   const Tokenizer tokenizer(gguf::File::open(options.model.empty() ? default_model_path() : options.model));
@@ -68,7 +68,7 @@ void tokenize(const Options& options) {
 
 void add_tokenize(CLI::App& app) {
   CLI::App* const command = app.add_subcommand("tokenize", "Turn text into token ids");
-  const auto options = std::make_shared<Options>();
+  const auto options = std::make_shared<TokenizeOptions>();
   command->add_option("-m,--model", options->model, "GGUF file (default: the model of ./dev model)");
   auto* const source = command->add_option_group("text", "Exactly one of these");
   source->add_option("-p,--prompt", options->prompt, "The text itself");

@@ -110,26 +110,26 @@ policy::Plan fit(const TrainOptions& o, nn::ThreadPool& pool, const Set& set) {
   });
 }
 
-nlohmann::ordered_json score_json(const learn::Score& score) {
-  nlohmann::ordered_json json = {{"bits", score.budgets}, {"fixed_cost", score.fixed_cost}};
-  for (const auto& arm : score.arms) json[arm.name] = arm.relative_cost;
-  if (score.paper) json["paper"] = {{"bits", score.paper->bits}, {"cost", score.paper->relative_cost}};
-  if (!score.correlation.empty()) json["correlation_within_heads"] = score.correlation;
-  return json;
+nlohmann::ordered_json score_json(const learn::PlanScore& score) {
+  nlohmann::ordered_json out = {{"bits", score.budgets}, {"fixed_cost", score.fixed_cost}};
+  for (const auto& arm : score.arms) out[arm.name] = arm.relative_cost;
+  if (score.paper) out["paper"] = {{"bits", score.paper->bits}, {"cost", score.paper->relative_cost}};
+  if (!score.correlation.empty()) out["correlation_within_heads"] = score.correlation;
+  return out;
 }
 
 /// Each held-out context by itself: what an interval needs.
 nlohmann::ordered_json score_contexts(const policy::Plan& plan, const learn::TraceSource& traces,
                                       nn::ThreadPool& pool) {
-  auto json = nlohmann::ordered_json::array();
+  auto out = nlohmann::ordered_json::array();
   for (std::size_t i = 0; i < traces.n; ++i) {
     const learn::TraceSource one{1, [&](std::size_t) { return traces.read(i); }};
-    json.push_back(score_json(learn::score_plan(plan, one, scored_bits(plan), pool)));
+    out.push_back(score_json(learn::score_plan(plan, one, scored_bits(plan), pool)));
   }
-  return json;
+  return out;
 }
 
-std::string score_table(const learn::Score& score) {
+std::string score_table(const learn::PlanScore& score) {
   std::string table =
       "\nexpected cost on held-out text, relative to fixed pairs of widths at the same bytes\n";
   table += fmt::format("{:>10}", "bits");

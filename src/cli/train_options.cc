@@ -18,7 +18,7 @@
 namespace miser::cli {
 namespace {
 
-constexpr std::size_t kMinContext = 16;
+constexpr std::size_t kMinTrainContext = 16;
 
 std::vector<std::string> split(const std::string& list) {
   std::vector<std::string> items;
@@ -55,7 +55,7 @@ void add_text_options(CLI::App& command, TrainOptions& o) {
       ->type_name("N")
       ->capture_default_str();
   command.add_option("--context", o.context, "Tokens of a context")
-      ->check(whole(kMinContext, kMaxCount))
+      ->check(whole(kMinTrainContext, kMaxCount))
       ->type_name("N")
       ->capture_default_str();
   command.add_option("--test", o.test, "Held-out text: print what the plan is expected to cost on it")

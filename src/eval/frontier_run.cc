@@ -19,7 +19,7 @@ namespace miser::eval {
 namespace {
 
 /// Arms beside f16 in one lockstep: each keeps the logits of a chunk, 25 MB at 49,152 tokens.
-constexpr std::size_t kBatch = 8;
+constexpr std::size_t kArmsAtOnce = 8;
 
 constexpr std::size_t kSinks = kv::CacheConfig{}.sinks;
 
@@ -45,7 +45,7 @@ std::vector<std::vector<FrontierArm>> FrontierRun::batches(bool replays) const {
     bool fresh = true;
     for (const FrontierArm& arm : options_.arms) {
       if (is_replayed(arm.kind) != replayed) continue;
-      if (fresh || all.back().size() == kBatch) all.emplace_back();
+      if (fresh || all.back().size() == kArmsAtOnce) all.emplace_back();
       all.back().push_back(arm);
       fresh = false;
     }

@@ -102,7 +102,7 @@ json spread_json(const std::vector<GateRecord>& records) {
   return out;
 }
 
-std::string with_interval(const json& row, const char* key) {
+std::string figure_with_interval(const json& row, const char* key) {
   std::string text = fmt::format("{:.3f}", row.at(key).get<double>());
   const json& interval = row.at("ci95").at(key);
   if (interval.is_null()) return text;
@@ -151,8 +151,8 @@ std::string gate_table(const json& result) {
           {std::string(name(kind)), of.at("n").dump(),
            fmt::format("{} to {}", of["vectors"][0].get<double>(), of["vectors"][1].get<double>()),
            fmt::format("{:.2g} to {:.2g}", of["measured"][0].get<double>(), of["measured"][1].get<double>()),
-           sensitivities, with_interval(row, "spearman"), with_interval(row, "pearson_log"),
-           with_interval(row, "ratio")});
+           sensitivities, figure_with_interval(row, "spearman"), figure_with_interval(row, "pearson_log"),
+           figure_with_interval(row, "ratio")});
     }
   }
   out += align(rows);

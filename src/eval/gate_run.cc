@@ -13,7 +13,7 @@ namespace miser::eval {
 namespace {
 
 /// Groups beside f16 in one lockstep: each keeps the logits of a chunk, 25 MB at 49,152 tokens.
-constexpr std::size_t kBatch = 8;
+constexpr std::size_t kGroupsAtOnce = 8;
 
 std::shared_ptr<const policy::WidthTable> width_table(const GateGroup& group, const learn::Trace& trace) {
   auto table = std::make_shared<policy::WidthTable>(trace.n_layers, trace.length, trace.n_kv_heads);
@@ -62,7 +62,7 @@ std::optional<std::vector<double>> measured_kl(const Model& model, nn::ThreadPoo
   while (means.size() < groups.size()) {
     KlOptions kl{kl_arms({"f16"}, session), 0, nullptr};
     for (const GateGroup& group :
-         groups.subspan(means.size(), std::min(kBatch, groups.size() - means.size()))) {
+         groups.subspan(means.size(), std::min(kGroupsAtOnce, groups.size() - means.size()))) {
       kl.arms.push_back(session);
       kl.arms.back().make_policy = [table = width_table(group, trace)](const policy::SignalHistory&) {
         return std::make_unique<policy::Replay>(table);
@@ -81,8 +81,8 @@ std::optional<std::vector<double>> measured_kl(const Model& model, nn::ThreadPoo
 std::size_t GateRun::steps(std::size_t length) const {
   std::size_t n = 0;
   const std::size_t groups = kGroupKinds.size() * options_.n_groups;
-  for (std::size_t first = 0; first < groups; first += kBatch)
-    n += kl_steps(length, 0, std::min(kBatch, groups - first) + 1);
+  for (std::size_t first = 0; first < groups; first += kGroupsAtOnce)
+    n += kl_steps(length, 0, std::min(kGroupsAtOnce, groups - first) + 1);
   return n;
 }
 

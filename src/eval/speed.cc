@@ -48,9 +48,9 @@ void summarise(Speed& speed, const Speed& first) {
 }
 
 /// One policy: a session that is filled step by step to each depth, and one that is timed on copies of it.
-class Runner {
+class SpeedRunner {
  public:
-  Runner(const Model& model, nn::ThreadPool& pool, const SpeedOptions& options, const std::string& kv)
+  SpeedRunner(const Model& model, nn::ThreadPool& pool, const SpeedOptions& options, const std::string& kv)
       : options_(options), kv_(kv) {
     SessionOptions session = options.session;
     session.kv = kv;
@@ -110,25 +110,25 @@ class Runner {
 }  // namespace
 
 std::vector<SpeedRow> measure_speed(const Model& model, nn::ThreadPool& pool, const SpeedOptions& options) {
-  std::vector<Runner> runners;
+  std::vector<SpeedRunner> runners;
   for (const std::string& kv : options.kv) runners.emplace_back(model, pool, options, kv);
   const std::size_t most = options.depths.back() + std::max(options.n_prompt, options.n_gen);
   const auto tokens = random_tokens(model, most, options.seed);
   std::vector<SpeedRow> rows;
   for (const std::size_t depth : options.depths) {
-    for (Runner& runner : runners) runner.fill(tokens, depth);
+    for (SpeedRunner& runner : runners) runner.fill(tokens, depth);
     for (std::size_t round = 0; round <= options.repetitions; ++round) {
-      for (Runner& runner : runners) {
+      for (SpeedRunner& runner : runners) {
         if (options.on_progress) options.on_progress({depth, runner.row().kv, round});
         runner.prefill(tokens, round > 0);
         runner.decode(tokens, round > 0);
       }
     }
-    for (Runner& runner : runners) {
+    for (SpeedRunner& runner : runners) {
       summarise(runner.row().prefill, runners.front().row().prefill);
       summarise(runner.row().decode, runners.front().row().decode);
     }
-    for (Runner& runner : runners) rows.push_back(std::move(runner.row()));
+    for (SpeedRunner& runner : runners) rows.push_back(std::move(runner.row()));
   }
   return rows;
 }

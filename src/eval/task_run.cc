@@ -68,9 +68,9 @@ ArmRecord to_arm(const QuestionScore& score, const Question& question) {
 }
 
 /// Scores questions with all policies.
-class Runner {
+class TaskRunner {
  public:
-  Runner(std::deque<ChoiceScorer> scorers, const std::vector<Question>& questions, std::size_t batch)
+  TaskRunner(std::deque<ChoiceScorer> scorers, const std::vector<Question>& questions, std::size_t batch)
       : scorers_(std::move(scorers)), questions_(questions), batch_(batch) {}
 
   /// How many of the first of these items share passes: at most a batch of rows for what they begin with, and
@@ -92,7 +92,7 @@ class Runner {
   std::optional<std::size_t> document_;  ///< whose shared tokens the scorers have read
 };
 
-std::size_t Runner::count_fitting(std::span<const std::size_t> items) const {
+std::size_t TaskRunner::count_fitting(std::span<const std::size_t> items) const {
   const std::vector<Token>& shared = questions_[items.front()].shared;
   std::size_t beginnings = 0;
   std::size_t endings = 0;
@@ -109,7 +109,7 @@ std::size_t Runner::count_fitting(std::span<const std::size_t> items) const {
   return items.size();
 }
 
-std::vector<Record> Runner::score(std::span<const std::size_t> items) {
+std::vector<Record> TaskRunner::score(std::span<const std::size_t> items) {
   std::vector<Record> records;
   std::vector<std::span<const Sequence>> endings;
   for (const std::size_t item : items) {
@@ -174,7 +174,7 @@ std::vector<Question> tokenize(const ItemFile& file, const Tokenizer& tokenizer)
 TaskState run_questions(const Model& model, nn::ThreadPool& pool, const std::vector<Question>& questions,
                         const RunOptions& options, const json& about, RunCost* cost) {
   const auto start = std::chrono::steady_clock::now();
-  Runner runner(make_scorers(model, pool, options), questions, options.session.batch);
+  TaskRunner runner(make_scorers(model, pool, options), questions, options.session.batch);
   TaskState state{make_header(about, options, questions.size(), runner.scorers()), {}};
   check_lengths(questions, runner.scorers().front().context());
   std::optional<StateWriter> writer;

@@ -12,7 +12,7 @@
 namespace miser::gguf {
 namespace {
 
-constexpr std::uint32_t kMagic = 0x46554747;  // "GGUF"
+constexpr std::uint32_t kMagicBytes = 0x46554747;  // "GGUF"
 constexpr std::uint32_t kVersion = 3;
 constexpr std::uint64_t kAlignment = 32;  // the format's default, which needs no metadata entry
 constexpr std::size_t kChunkBytes = std::size_t{1} << 20U;
@@ -98,7 +98,7 @@ void Writer::add_floats(std::string_view name, std::span<const std::uint64_t> sh
 
 void Writer::write(const std::string& path) const {
   std::vector<std::byte> head;
-  put(head, kMagic);
+  put(head, kMagicBytes);
   put(head, kVersion);
   put(head, std::uint64_t{sources_.size()});
   put(head, n_entries_);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/divide_up.h"
 #include "kv/half_rows.h"
 #include "kv/segment_layout.h"
 
@@ -12,10 +13,6 @@ namespace {
 /// Most parts of a head besides its exact rows: few heads then keep many threads busy, and merging them costs
 /// little.
 constexpr std::size_t kMaxParts = 16;
-
-std::size_t divide_up(std::size_t a, std::size_t b) {
-  return (a + b - 1) / b;
-}
 
 bool is_half(const Segment& segment) {
   return segment.counts()[static_cast<std::size_t>(Width::k16)] == segment.size();

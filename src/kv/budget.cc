@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/divide_up.h"
 #include "base/error.h"
 #include "kv/segment_layout.h"
 
@@ -9,10 +10,6 @@ namespace miser::kv {
 namespace {
 
 constexpr std::size_t kPeriod = 32;  // positions, and at least a block
-
-constexpr std::size_t divide_up(std::size_t a, std::size_t b) {
-  return (a + b - 1) / b;
-}
 
 /// Most that `n` consecutive vectors in so many segments take beside what each is stored in.
 constexpr std::size_t tag_bytes(std::size_t n, std::size_t n_segments) {

@@ -4,10 +4,10 @@
 #include <array>
 #include <cassert>
 #include <cmath>
-#include <numeric>
 #include <random>
 
 #include "learn/fit_adam.h"
+#include "learn/shuffled.h"
 
 namespace miser::learn {
 namespace {
@@ -96,13 +96,6 @@ std::vector<float> lifted(std::span<const float> log_s) {
   const float least = *low;
   std::transform(log_s.begin(), log_s.end(), labels.begin(), [&](float y) { return std::max(y, least); });
   return labels;
-}
-
-std::vector<std::uint32_t> shuffled(std::size_t n, std::mt19937_64& random) {
-  std::vector<std::uint32_t> order(n);
-  std::iota(order.begin(), order.end(), 0U);
-  for (std::size_t i = n; i > 1; --i) std::swap(order[i - 1], order[random() % i]);
-  return order;
 }
 
 /// Slope in f of the gamma deviance f + exp(y - f), which has the same minimum, ln E[s], is convex, and so

@@ -20,7 +20,7 @@ SideCosts all_widths(const policy::Plan& plan) {
   return ladder_costs(all);
 }
 
-std::array<double, 2> mean_sensitivity(const Sensitivities& truth) {
+std::array<double, 2> mean_by_side(const Sensitivities& truth) {
   std::array<double, 2> means{};
   const std::size_t half = truth.log_s.size() / 2;
   for (std::size_t i = 0; i < truth.log_s.size(); ++i)
@@ -49,7 +49,7 @@ double mixed(const std::vector<Point>& points, double bits) {
 
 double fixed_cost(const policy::Plan& plan, const Sensitivities& truth, double bits) {
   const SideCosts costs = all_widths(plan);
-  const auto mean = mean_sensitivity(truth);
+  const auto mean = mean_by_side(truth);
   std::vector<Point> points;
   for (std::size_t k = 0; k + 1 < kv::kWidthCount; ++k) {  // but for 16 bits, which cost nothing
     for (std::size_t v = 0; v + 1 < kv::kWidthCount; ++v) {
@@ -105,7 +105,8 @@ Sensitivities all_predicted(const policy::Plan& plan, const TraceSource& traces,
 }
 
 /// Bits and cost of the widths that the paper's controller gives to the kept tokens of all traces.
-Score::Unpriced score_paper(const policy::Plan& plan, const TraceSource& traces, const Sensitivities& truth) {
+PlanScore::Unpriced score_paper(const policy::Plan& plan, const TraceSource& traces,
+                                const Sensitivities& truth) {
   Point sum{0, 0};
   std::size_t token = 0;
   for (std::size_t t = 0; t < traces.n; ++t) {
@@ -140,15 +141,15 @@ SideCosts ladder_costs(const policy::Plan& plan) {
   return costs;
 }
 
-Score score_plan(const policy::Plan& plan, const TraceSource& traces, std::span<const double> budgets,
-                 nn::ThreadPool& pool) {
+PlanScore score_plan(const policy::Plan& plan, const TraceSource& traces, std::span<const double> budgets,
+                     nn::ThreadPool& pool) {
   const Sensitivities truth = all_sensitivities(traces, {plan.centre_k, plan.centre_v});
   const SideCosts costs = ladder_costs(plan);
-  Score score;
+  PlanScore score;
   score.budgets.assign(budgets.begin(), budgets.end());
   for (const double bits : budgets) score.fixed_cost.push_back(fixed_cost(plan, truth, bits));
   const auto add = [&](const char* name, const View& view) {
-    Score::Arm arm{name, {}};
+    PlanScore::Arm arm{name, {}};
     for (std::size_t i = 0; i < budgets.size(); ++i)
       arm.relative_cost.push_back(cost_at(costs, truth, view, budgets[i]) / score.fixed_cost[i]);
     score.arms.push_back(std::move(arm));

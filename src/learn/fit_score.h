@@ -15,7 +15,7 @@ namespace miser::learn {
 
 /// What an allocation is expected to cost, without running the model: the mean of true sensitivity times the
 /// error of the width that was chosen, over that of fixed pairs of widths mixed to the same bytes.
-struct Score {
+struct PlanScore {
   struct Arm {
     std::string name;
     std::vector<double> relative_cost;  ///< one per budget
@@ -35,8 +35,8 @@ struct Score {
 
 /// Scores the static plan, the controllers (if there are any) and the true sensitivities on traces that the
 /// plan was not made from. Prices are solved on those traces.
-Score score_plan(const policy::Plan& plan, const TraceSource& traces, std::span<const double> budgets,
-                 nn::ThreadPool& pool);
+PlanScore score_plan(const policy::Plan& plan, const TraceSource& traces, std::span<const double> budgets,
+                     nn::ThreadPool& pool);
 
 /// Error and bits of the widths of the plan's ladder.
 SideCosts ladder_costs(const policy::Plan& plan);

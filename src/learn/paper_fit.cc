@@ -8,6 +8,7 @@
 
 #include "learn/fit_adam.h"
 #include "learn/paper_network.h"
+#include "learn/shuffled.h"
 
 namespace miser::learn {
 namespace {
@@ -15,7 +16,7 @@ namespace {
 constexpr std::size_t kClasses = PaperNetwork::kClasses;
 constexpr std::size_t kInputs = PaperNetwork::kInputs;
 constexpr std::size_t kValidationShare = 5;  // one in five
-constexpr float kLeastDeviation = 1e-6F;
+constexpr float kLeastSignalDeviation = 1e-6F;
 
 /// Signals [n, 4] of the tokens whose sensitivities are known.
 std::vector<float> token_signals(const TraceSource& traces) {
@@ -41,7 +42,7 @@ void normalise(std::vector<float>& x, policy::PaperController& controller) {
     const double mean = sum / n;
     controller.mean[s] = static_cast<float>(mean);
     controller.deviation[s] =
-        static_cast<float>(std::sqrt(std::max(squares / n - mean * mean, 0.0))) + kLeastDeviation;
+        static_cast<float>(std::sqrt(std::max(squares / n - mean * mean, 0.0))) + kLeastSignalDeviation;
     for (std::size_t i = s; i < x.size(); i += kInputs)
       x[i] = (x[i] - controller.mean[s]) / controller.deviation[s];
   }
@@ -124,13 +125,6 @@ struct Split {
   Part train;
   Part validation;
 };
-
-std::vector<std::size_t> shuffled(std::size_t n, std::mt19937_64& random) {
-  std::vector<std::size_t> order(n);
-  std::iota(order.begin(), order.end(), std::size_t{0});
-  for (std::size_t i = n; i > 1; --i) std::swap(order[i - 1], order[random() % i]);
-  return order;
-}
 
 Split split(std::span<const float> x, const std::vector<std::uint8_t>& classes, std::mt19937_64& random) {
   Split parts;

@@ -14,7 +14,7 @@ namespace {
 using Net = PaperNetwork;
 
 /// What a batch leaves in each layer.
-struct Activations {
+struct LayerOutputs {
   std::vector<float> first;   ///< [n, 128] after ReLU
   std::vector<float> second;  ///< [n, 128] after ReLU
   std::vector<float> scores;  ///< [n, 4]
@@ -34,8 +34,8 @@ void relu(std::vector<float>& x) {
   for (float& value : x) value = std::max(value, 0.0F);
 }
 
-Activations forward(std::span<const float> p, std::span<const float> x) {
-  Activations a;
+LayerOutputs forward(std::span<const float> p, std::span<const float> x) {
+  LayerOutputs a;
   a.first = affine(x, Net::kInputs, &p[Net::kW1], &p[Net::kB1], Net::kHidden);
   relu(a.first);
   a.second = affine(a.first, Net::kHidden, &p[Net::kW2], &p[Net::kB2], Net::kHidden);
@@ -121,7 +121,7 @@ double PaperNetwork::loss(std::span<const float> parameters, std::span<const flo
                           std::span<const std::uint8_t> classes, const PaperLoss& loss,
                           std::span<float> gradient) {
   assert(parameters.size() == kSize && x.size() == kInputs * classes.size());
-  const Activations a = forward(parameters, x);
+  const LayerOutputs a = forward(parameters, x);
   const double share = 1 / static_cast<double>(classes.size());
   std::vector<float> slope(a.scores.size());
   double sum = 0;

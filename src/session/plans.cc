@@ -1,7 +1,9 @@
 #include "session/plans.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <span>
+#include <utility>
 
 #include "base/hash.h"
 #include "policy/plan_file.h"
@@ -32,15 +34,20 @@ std::uint64_t fingerprint(const gguf::File& file) {
   return hash.value();
 }
 
-std::shared_ptr<const policy::Plan> find_built_in(const policy::PlanModel& model) {
+std::shared_ptr<const policy::Plan> find_built_in(const policy::PlanModel& model, std::size_t window) {
+  const auto distance = [&](const policy::Plan& plan) {
+    return std::max(plan.window, window) - std::min(plan.window, window);
+  };
+  std::shared_ptr<const policy::Plan> nearest;
   for (const BuiltInPlan& built_in : built_in_plans()) {
     const auto file = gguf::File::parse(built_in.bytes, "built-in plan " + std::string(built_in.name));
     const policy::PlanModel of_plan = policy::read_plan_model(file);
     if (of_plan.fingerprint != model.fingerprint) continue;
     policy::check_model(of_plan, file.name(), model, false);
-    return std::make_shared<const policy::Plan>(policy::read_plan(file));
+    auto plan = std::make_shared<const policy::Plan>(policy::read_plan(file));
+    if (nearest == nullptr || distance(*plan) < distance(*nearest)) nearest = std::move(plan);
   }
-  return nullptr;
+  return nearest;
 }
 
 }  // namespace
@@ -55,9 +62,11 @@ policy::PlanModel plan_model(const Model& model) {
           config.head_dim};
 }
 
-std::shared_ptr<const policy::Plans> load_plans(const Model& model, const std::string& path, bool force) {
+std::shared_ptr<const policy::Plans> load_plans(const Model& model, const std::string& path, bool force,
+                                                std::size_t window) {
   const policy::PlanModel of_model = plan_model(model);
-  const auto own = path.empty() ? find_built_in(of_model) : policy::Plans(of_model, nullptr, force).get(path);
+  const auto own =
+      path.empty() ? find_built_in(of_model, window) : policy::Plans(of_model, nullptr, force).get(path);
   return std::make_shared<const policy::Plans>(of_model, own, force);
 }
 

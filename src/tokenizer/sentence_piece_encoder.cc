@@ -14,7 +14,6 @@ namespace miser {
 namespace {
 
 constexpr std::string_view kScoresKey = "tokenizer.ggml.scores";
-constexpr std::string_view kSpaceMark = "\u2581";
 
 /// For each token its place in the order of falling scores; equal scores share one.
 std::vector<std::int32_t> ranks_by_score(const gguf::File& file, const Vocabulary& vocabulary) {

@@ -12,7 +12,6 @@ namespace {
 
 // A longer token is a mistake or an attack: every split of it is looked up when SPM merges are listed.
 constexpr std::size_t kMaxTokenBytes = 1024;
-constexpr std::string_view kSpaceMark = "\u2581";
 
 // Tokens whose text alone says that an answer ends, as llama.cpp lists them.
 constexpr std::string_view kEndTexts[] = {

@@ -22,6 +22,9 @@ enum class TokenType : std::uint8_t {
   kByte = 6,
 };
 
+/// What SentencePiece writes for a space.
+inline constexpr std::string_view kSpaceMark = "\u2581";
+
 /// `tokenizer.ggml.model`.
 enum class TokenizerModel : std::uint8_t {
   kBytePair,       ///< "gpt2"
