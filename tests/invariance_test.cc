@@ -104,13 +104,13 @@ bool rates_vectors(const std::string& kv) {
   return kv.starts_with("learned") || kv.starts_with("received");
 }
 
-/// Whether float rounding may decide the rule's width of the token at `position`.
+/// Whether rounding may decide the rule's width of the token at `position`.
 bool near_threshold(const policy::TokenSignals& signals, std::size_t position) {
   using policy::Rule;
   const float peakedness = signals.attention_variance * static_cast<float>(position + 1);
-  return std::abs(signals.entropy - Rule::kHighEntropy) < 0.05F ||
-         std::abs(signals.confidence - Rule::kLowConfidence) < 0.01F ||
-         std::abs(signals.rarity - Rule::kHighRarity) < 1e-5F || std::abs(peakedness - Rule::kPeaked) < 0.01F;
+  return std::abs(signals.entropy - Rule::kHighEntropy) < 0.1F ||
+         std::abs(signals.confidence - Rule::kLowConfidence) < 0.03F ||
+         std::abs(signals.rarity - Rule::kHighRarity) < 1e-5F || std::abs(peakedness - Rule::kPeaked) < 0.03F;
 }
 
 /// Share of the tokens whose widths differ.
@@ -121,10 +121,11 @@ double share_that_differs(const Pass& a, const Pass& b) {
 }
 
 /// A wrong set of packed tokens changes a logit about as much as the policy does itself (`effect`, the
-/// distance from exact logits); float rounding and the flips of compare.h change it by far less. `rounding`
-/// is what binary16 does, for policies that quantise little or nothing. tests/attention_test.cc has the case
-/// without flips. A policy that rates each vector by floats flips widths too, but few: a price that knew
-/// another part of the text would move widths of almost every token.
+/// distance from exact logits); rounding and the flips of compare.h change it by far less. `rounding` is what
+/// binary16 does, for policies that quantise little or nothing: products of few rows round x to 16 bits,
+/// which flips about as many roundings of K and V. tests/attention_test.cc has the case without flips. A
+/// policy that rates each vector by floats flips widths too, but few: a price that knew another part of the
+/// text would move widths of almost every token.
 void expect_same(const Pass& found, const Pass& expected, const Spread& effect, const Spread& rounding,
                  const std::string& kv) {
   const auto differ =
@@ -140,9 +141,9 @@ void expect_same(const Pass& found, const Pass& expected, const Spread& effect, 
   }
   const Spread spread = difference(std::span(found.logits).first(n_same * n_vocab),
                                    std::span(expected.logits).first(n_same * n_vocab));
-  EXPECT_LT(spread.median, 2 * rounding.median + 0.1 * effect.median);
-  EXPECT_LT(spread.p99, 2 * rounding.p99 + 0.3 * effect.p99);
-  EXPECT_LT(spread.max, 2 * rounding.max + effect.max);
+  EXPECT_LT(spread.median, 4 * rounding.median + 0.1 * effect.median);
+  EXPECT_LT(spread.p99, 4 * rounding.p99 + 0.3 * effect.p99);
+  EXPECT_LT(spread.max, 4 * rounding.max + effect.max);
 }
 
 class Invariance : public ::testing::TestWithParam<std::string> {

@@ -101,9 +101,9 @@ TEST(Model, LastLogitsEqualAllLogits) {
     const auto all = all_logits(session, tiny.tokens);
     session.clear();
     const auto last = session.feed(tiny.tokens);
-    // One output row is computed by another kernel than many; errors of float sums only.
+    // One output row is computed by another kernel than many, which rounds x to 16 bits (nn/inputs.h).
     const auto found = difference(last, std::span(all).last(last.size()));
-    EXPECT_LT(found.max, 1e-4);
+    EXPECT_LT(found.max, 5e-4);
   }
 }
 

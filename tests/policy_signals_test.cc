@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "compare.h"
+#include "nn/matrix.h"
 #include "nn/thread_pool.h"
 #include "policy/learned.h"
 #include "session/plans.h"
@@ -63,7 +64,7 @@ float predict(const policy::LinearController& linear, std::size_t side, std::siz
 
 /// Ratings of the tokens that leave, found and expected.
 void compare(const test::TinyModel& tiny, const test::TinyRun& run, const policy::Plan& plan,
-             std::span<const float> ratings) {
+             std::span<const float> ratings, std::size_t batch) {
   const test::Array columns = tiny.array(run, "columns");
   const policy::PlanModel& m = plan.model;
   const std::size_t n_tokens = tiny.tokens.size();
@@ -84,9 +85,9 @@ void compare(const test::TinyModel& tiny, const test::TinyRun& run, const policy
       }
     }
   }
-  // Float rounding, and flips of binary16 (compare.h).
+  // Float rounding, in few rows rounding of x to 16 bits (nn/inputs.h), and flips of binary16 (compare.h).
   const test::Spread spread = test::difference(found, expected);
-  EXPECT_LT(spread.median, 1e-4);
+  EXPECT_LT(spread.median, batch < nn::kManyRows ? 3e-4 : 1e-4);
   EXPECT_LT(spread.p99, 5e-3);
   EXPECT_LT(spread.max, 0.1);
 }
@@ -110,7 +111,7 @@ TEST(LearnedSignals, EqualNumPyInPassesOfAnyChunk) {
         return std::make_unique<Probe>(plan, tiny.tokens.size(), ratings);
       };
       Session(model, pool, options).feed(tiny.tokens);
-      compare(tiny, *run, *plan, ratings);
+      compare(tiny, *run, *plan, ratings, batch);
     }
   }
 }

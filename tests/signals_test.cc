@@ -5,6 +5,7 @@
 
 #include "compare.h"
 #include "model/forward.h"
+#include "nn/matrix.h"
 #include "policy/policy.h"
 #include "tiny_model.h"
 
@@ -103,18 +104,31 @@ Pass::Pass(const TinyModel& tiny, const TinyRun& run, std::size_t chunk)
   }
 }
 
-/// Float errors and flips (compare.h) of an fp16 pass, relative to the largest value of the signal.
+/// How far signals may be from NumPy's, relative to the largest value of the signal: float errors, and flips
+/// of codes (compare.h). Products of few rows round x to 16 bits (nn/inputs.h), 30 times as coarse as float
+/// sums, which flips more codes.
+struct Bounds {
+  Bounds(const TinyRun& run, std::size_t chunk) {
+    const bool quantised = run.kv != "f16";
+    const bool few_rows = chunk < nn::kManyRows;
+    median = quantised ? (few_rows ? 4e-3F : 3e-4F) : (few_rows ? 3e-4F : 1e-4F);
+    p99 = quantised ? (few_rows ? 6e-2F : 2e-2F) : (few_rows ? 3e-3F : 1e-3F);
+    max = quantised ? 1e-1F : 1e-2F;
+  }
+  float median, p99, max;
+};
+
 void expect_equal(const char* name, std::span<const float> found, std::span<const float> expected,
-                  bool quantised) {
+                  const Bounds& bounds) {
   ASSERT_EQ(found.size(), expected.size()) << name;
   const float scale = *std::max_element(expected.begin(), expected.end());
   const auto spread = difference(found, expected);
-  EXPECT_LT(spread.median, (quantised ? 3e-4 : 1e-4) * scale) << name;
-  EXPECT_LT(spread.p99, (quantised ? 2e-2 : 1e-3) * scale) << name;
-  EXPECT_LT(spread.max, (quantised ? 1e-1 : 1e-2) * scale) << name;
+  EXPECT_LT(spread.median, bounds.median * scale) << name;
+  EXPECT_LT(spread.p99, bounds.p99 * scale) << name;
+  EXPECT_LT(spread.max, bounds.max * scale) << name;
 }
 
-void expect_layer_signals(const TinyModel& tiny, const TinyRun& run, const Spy& spy) {
+void expect_layer_signals(const TinyModel& tiny, const TinyRun& run, const Spy& spy, const Bounds& bounds) {
   const std::size_t sinks = kv::CacheConfig{}.sinks;
   const std::pair<const char*, const std::vector<float>*> signals[] = {{"received", &spy.received},
                                                                        {"received_sq", &spy.received_sq},
@@ -129,11 +143,12 @@ void expect_layer_signals(const TinyModel& tiny, const TinyRun& run, const Spy& 
       EXPECT_EQ(rows, std::vector<float>(rows.size(), 0.0F)) << name;  // nobody saw the token exactly
       continue;
     }
-    expect_equal(name, rows, rows_of(expected.values, expected.shape, sinks, spy.n_left), run.kv != "f16");
+    expect_equal(name, rows, rows_of(expected.values, expected.shape, sinks, spy.n_left), bounds);
   }
 }
 
-void expect_token_signals(const TinyModel& tiny, const TinyRun& run, const std::vector<float>& found) {
+void expect_token_signals(const TinyModel& tiny, const TinyRun& run, const std::vector<float>& found,
+                          const Bounds& bounds) {
   const auto expected = tiny.array(run, "token_signals").values;
   constexpr std::array<const char*, 4> kNames = {"entropy", "rarity", "attention variance", "confidence"};
   for (std::size_t s = 0; s < kNames.size(); ++s) {
@@ -143,7 +158,7 @@ void expect_token_signals(const TinyModel& tiny, const TinyRun& run, const std::
       a.push_back(found[i]);
       b.push_back(expected[i]);
     }
-    expect_equal(kNames[s], a, b, run.kv != "f16");
+    expect_equal(kNames[s], a, b, bounds);
   }
 }
 
@@ -157,8 +172,8 @@ TEST(Signals, EqualNumPy) {
         // The last block that leaves ends `window` before the last query's position.
         const std::size_t last = tiny.tokens.size() - 1;
         ASSERT_EQ(pass.spy.n_left, (last - run.window) / run.block * run.block);
-        expect_layer_signals(tiny, run, pass.spy);
-        expect_token_signals(tiny, run, pass.token_signals);
+        expect_layer_signals(tiny, run, pass.spy, Bounds(run, chunk));
+        expect_token_signals(tiny, run, pass.token_signals, Bounds(run, chunk));
       }
     }
   }

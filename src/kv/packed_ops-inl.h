@@ -15,14 +15,7 @@
 #include "kv/packed_levels.h"
 #include "kv/segment_tiles.h"
 #include "nn/half-inl.h"
-
-// Highway's AVX3_DL implies VNNI, but its compiler options lack it.
-#undef MISER_BEFORE_NAMESPACE
-#if HWY_TARGET == HWY_AVX3_DL
-#define MISER_BEFORE_NAMESPACE() HWY_PUSH_ATTRIBUTES(HWY_TARGET_STR ",avx512vnni") static_assert(true, "")
-#else
-#define MISER_BEFORE_NAMESPACE() HWY_BEFORE_NAMESPACE()
-#endif
+#include "nn/vnni-inl.h"
 
 MISER_BEFORE_NAMESPACE();
 namespace miser::kv::HWY_NAMESPACE {

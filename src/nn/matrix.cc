@@ -4,6 +4,7 @@
 #include <cassert>
 #include <vector>
 
+#include "base/divide_up.h"
 #include "base/error.h"
 #include "nn/gemm.h"
 #include "nn/row_kernels.h"
@@ -16,10 +17,6 @@ constexpr std::size_t kGemmRows = 64;
 // Row kernels: enough items for balance, each with enough tiles to make a stream that is worth prefetching.
 constexpr std::size_t kItemsPerThread = 8;
 constexpr std::size_t kMaxTilesPerItem = 64;
-
-std::size_t divide_up(std::size_t a, std::size_t b) {
-  return (a + b - 1) / b;
-}
 
 /// `size` floats that live as long as the thread; contents are those of the last use.
 float* scratch(std::size_t size) {
@@ -57,6 +54,9 @@ void Matrix::row(std::size_t row, std::span<float> out) const {
 /// What multiply() sees of a matrix.
 struct MatrixTiles {
   static TileKind kind(const Matrix& w) { return w.tile_kind_; }
+  static bool reads_levels(const Matrix& w) {
+    return w.tile_kind_ != TileKind::kNone && w.tile_kind_ != TileKind::kF16;
+  }
   static const std::byte* tile(const Matrix& w, std::size_t index) {
     return w.tiles_.get() + index * tile_bytes(w.tile_kind_, w.cols_);
   }
@@ -124,16 +124,15 @@ void for_each_unit(std::span<const Product> products, std::size_t unit_rows, std
 
 void multiply(std::span<const Product> products, const float* x, std::size_t n, ThreadPool& pool) {
   if (products.empty() || n == 0) return;
-  Inputs in{x, nullptr, n, products.front().w->cols()};
+  Inputs in{x, n, products.front().w->cols()};
   assert(std::ranges::all_of(products, [&](const Product& p) { return p.w->cols() == in.cols; }));
   if (n >= kManyRows) {
     for_each_unit(products, kGemmRows, 1, pool,
                   [&](const Product& product, std::size_t strip) { multiply_strip(product, strip, in); });
     return;
   }
-  std::vector<float> sums(n * (in.cols / kQuantColumns));
-  block_sums(x, n, in.cols, sums.data());
-  in.sums = sums.data();
+  if (std::ranges::any_of(products, [](const Product& p) { return MatrixTiles::reads_levels(*p.w); }))
+    round_inputs(in);
   for_each_unit(products, kTileRows, kMaxTilesPerItem, pool,
                 [&](const Product& product, std::size_t tile) { multiply_rows(product, tile, in); });
 }

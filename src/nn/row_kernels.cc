@@ -10,42 +10,35 @@
 #include "hwy/highway.h"
 #include "nn/tile_blocks-inl.h"
 
-HWY_BEFORE_NAMESPACE();
+MISER_BEFORE_NAMESPACE();
 namespace miser::nn::HWY_NAMESPACE {
 
-/// acc[k] += one tile block times columns of x, for `n` rows of x that lie `ldx` apart.
-template <class Block, std::size_t n>
-HWY_INLINE void add_block(const std::byte* block, std::size_t lane, const float* HWY_RESTRICT x,
-                          std::size_t ldx, const float* HWY_RESTRICT sums, std::size_t ld_sums, Vector* acc) {
-  const Floats d;
-  Vector even[n];
-  Vector odd[n];
-  for (std::size_t k = 0; k < n; ++k) even[k] = odd[k] = hn::Zero(d);
-  Block::for_each_pair(block, lane, [&](std::size_t c, Vector w0, Vector w1) HWY_ATTR {
-    HWY_UNROLL(4)
-    for (std::size_t k = 0; k < n; ++k) {
-      even[k] = hn::MulAdd(w0, hn::Set(d, x[k * ldx + c]), even[k]);
-      odd[k] = hn::MulAdd(w1, hn::Set(d, x[k * ldx + c + 1]), odd[k]);
-    }
-  });
-  const Vector scale = Block::scale(block, lane);
-  for (std::size_t k = 0; k < n; ++k) acc[k] = hn::MulAdd(scale, hn::Add(even[k], odd[k]), acc[k]);
-  if constexpr (Block::kHasOffset) {
-    const Vector offset = Block::offset(block, lane, scale);
-    for (std::size_t k = 0; k < n; ++k) acc[k] = hn::MulAdd(offset, hn::Set(d, sums[k * ld_sums]), acc[k]);
-  }
-}
-
-/// acc[k] += the rows of one tile from `lane` on times rows first + k of x, k < n.
-template <class Block, std::size_t n>
+/// acc += `n_parts` vectors of rows of one tile from `lane` on times rows first + k of x, k < n.
+template <class Block, std::size_t n, std::size_t n_parts>
 HWY_INLINE void add_tile(const std::byte* tile, const Inputs& in, std::size_t first, std::size_t lane,
-                         Vector* acc) {
+                         Vector (&acc)[n][n_parts]) {
+  const Floats d;
   const std::size_t n_blocks = in.cols / kQuantColumns;
-  const float* x = in.x + first * in.cols;
-  const float* sums = in.sums + first * n_blocks;
+  const std::int32_t* const pairs = &in.pairs[first * n_blocks * kPairs];
+  const float* const scales = &in.scales[first * n_blocks];
+  const float* const sums = &in.sums[first * n_blocks];
   for (std::size_t b = 0; b < n_blocks; ++b) {
-    add_block<Block, n>(tile + b * block_bytes(Block::kKind), lane, x + b * kQuantColumns, in.cols, sums + b,
-                        n_blocks, acc);
+    const std::byte* const block = tile + b * block_bytes(Block::kKind);
+    Sums products[n][n_parts];
+    Block::multiply(block, lane, pairs + b * kPairs, n_blocks * kPairs, products);
+    for (std::size_t part = 0; part < n_parts; ++part) {
+      const std::size_t row = lane + part * hn::Lanes(d);
+      const Vector scale = Block::scale(block, row);
+      for (std::size_t k = 0; k < n; ++k) {
+        const Vector unit = hn::Mul(scale, hn::Set(d, scales[k * n_blocks + b]));
+        acc[k][part] = hn::MulAdd(unit, hn::ConvertTo(d, products[k][part]), acc[k][part]);
+      }
+      if constexpr (Block::kHasOffset) {
+        const Vector offset = Block::offset(block, row, scale);
+        for (std::size_t k = 0; k < n; ++k)
+          acc[k][part] = hn::MulAdd(offset, hn::Set(d, sums[k * n_blocks + b]), acc[k][part]);
+      }
+    }
   }
 }
 
@@ -59,9 +52,8 @@ HWY_INLINE void unpack_lanes(const std::byte* tile, std::size_t cols, std::size_
     Vector offset = hn::Zero(d);
     if constexpr (Block::kHasOffset) offset = Block::offset(block, lane, scale);
     float* to = out + b * kQuantColumns * ld + lane;
-    Block::for_each_pair(block, lane, [&](std::size_t c, Vector w0, Vector w1) HWY_ATTR {
-      hn::StoreU(hn::MulAdd(scale, w0, offset), d, to + c * ld);
-      hn::StoreU(hn::MulAdd(scale, w1, offset), d, to + (c + 1) * ld);
+    Block::for_each_column(block, lane, [&](std::size_t c, Vector w) HWY_ATTR {
+      hn::StoreU(hn::MulAdd(scale, w, offset), d, to + c * ld);
     });
   }
 }
@@ -76,7 +68,7 @@ HWY_INLINE void unpack_lanes<F16Column>(const std::byte* tile, std::size_t cols,
 
 template <std::size_t n>
 HWY_INLINE void add_f16_tile(const std::byte* tile, const Inputs& in, std::size_t first, std::size_t lane,
-                             Vector* acc) {
+                             Vector (&acc)[n][1]) {
   const Floats d;
   const std::uint16_t* w = halves(tile) + lane;
   const float* x = in.x + first * in.cols;
@@ -88,14 +80,14 @@ HWY_INLINE void add_f16_tile(const std::byte* tile, const Inputs& in, std::size_
     const Vector w1 = load_half(d, w + (c + 1) * kTileRows);
     HWY_UNROLL(4)
     for (std::size_t k = 0; k < n; ++k) {
-      acc[k] = hn::MulAdd(w0, hn::Set(d, x[k * in.cols + c]), acc[k]);
+      acc[k][0] = hn::MulAdd(w0, hn::Set(d, x[k * in.cols + c]), acc[k][0]);
       odd[k] = hn::MulAdd(w1, hn::Set(d, x[k * in.cols + c + 1]), odd[k]);
     }
   }
   for (std::size_t k = 0; k < n; ++k) {
     if (c < in.cols)
-      acc[k] = hn::MulAdd(load_half(d, w + c * kTileRows), hn::Set(d, x[k * in.cols + c]), acc[k]);
-    acc[k] = hn::Add(acc[k], odd[k]);
+      acc[k][0] = hn::MulAdd(load_half(d, w + c * kTileRows), hn::Set(d, x[k * in.cols + c]), acc[k][0]);
+    acc[k][0] = hn::Add(acc[k][0], odd[k]);
   }
 }
 
@@ -104,18 +96,23 @@ template <class Block, std::size_t n>
 HWY_NOINLINE void multiply_inputs(const std::byte* tile, const Inputs& in, std::size_t first,
                                   std::size_t rows, float* y, std::size_t ldy) {
   const Floats d;
-  for (std::size_t lane = 0; lane < rows; lane += hn::Lanes(d)) {
-    Vector acc[n];
-    for (std::size_t k = 0; k < n; ++k) acc[k] = hn::Zero(d);
-    if constexpr (std::is_same_v<Block, F16Column>) {
+  constexpr bool kIsF16 = std::is_same_v<Block, F16Column>;
+  // Two parts share what is broadcast of x, where their sums fit 16 registers.
+  constexpr std::size_t kParts = kIsF16 || n > 2 || hn::MaxLanes(d) == kTileRows ? 1 : 2;
+  for (std::size_t lane = 0; lane < rows; lane += kParts * hn::Lanes(d)) {
+    Vector acc[n][kParts];
+    for (auto& of_row : acc)
+      for (Vector& sum : of_row) sum = hn::Zero(d);
+    if constexpr (kIsF16) {
       add_f16_tile<n>(tile, in, first, lane, acc);
     } else {
-      add_tile<Block, n>(tile, in, first, lane, acc);
+      add_tile<Block>(tile, in, first, lane, acc);
     }
-    const std::size_t stored = std::min(hn::Lanes(d), rows - lane);
+    const std::size_t stored = std::min(kParts * hn::Lanes(d), rows - lane);
     for (std::size_t k = 0; k < n; ++k) {
       HWY_ALIGN float lanes[kTileRows];
-      hn::Store(acc[k], d, lanes);
+      for (std::size_t part = 0; part < kParts; ++part)
+        hn::Store(acc[k][part], d, lanes + part * hn::Lanes(d));
       std::copy_n(lanes, stored, y + (first + k) * ldy + lane);
     }
   }
@@ -180,34 +177,15 @@ float dot(const float* HWY_RESTRICT a, const float* HWY_RESTRICT b, std::size_t 
   return sum;
 }
 
-void block_sums(const float* x, std::size_t n, std::size_t cols, float* sums) {
-  const Floats d;
-  const std::size_t n_blocks = cols / kQuantColumns;
-  for (std::size_t i = 0; i < n; ++i) {
-    for (std::size_t b = 0; b < n_blocks; ++b) {
-      const float* from = x + i * cols + b * kQuantColumns;
-      auto sum = hn::Zero(d);
-      for (std::size_t c = 0; c < kQuantColumns; c += hn::Lanes(d))
-        sum = hn::Add(sum, hn::LoadU(d, from + c));
-      sums[i * n_blocks + b] = hn::GetLane(hn::SumOfLanes(d, sum));
-    }
-  }
-}
-
 }  // namespace miser::nn::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
 namespace miser::nn {
 
-HWY_EXPORT(block_sums);
 HWY_EXPORT(multiply_tile);
 HWY_EXPORT(unpack_tile);
 HWY_EXPORT(dot);
-
-void block_sums(const float* x, std::size_t n, std::size_t cols, float* sums) {
-  HWY_DYNAMIC_DISPATCH(block_sums)(x, n, cols, sums);
-}
 
 void multiply_tile(TileKind kind, const std::byte* tile, const Inputs& inputs, std::size_t rows, float* y,
                    std::size_t ldy) {

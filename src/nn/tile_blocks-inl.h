@@ -1,4 +1,4 @@
-// Blocks of tiles (nn/tiles.h) as vectors of floats. Included once per Highway target.
+// Blocks of tiles (nn/tiles.h) in vectors. Included once per Highway target.
 #if defined(MISER_NN_TILE_BLOCKS_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef MISER_NN_TILE_BLOCKS_INL_H_
 #undef MISER_NN_TILE_BLOCKS_INL_H_
@@ -12,8 +12,9 @@
 #include "hwy/highway.h"
 #include "nn/half-inl.h"
 #include "nn/tiles.h"
+#include "nn/vnni-inl.h"
 
-HWY_BEFORE_NAMESPACE();
+MISER_BEFORE_NAMESPACE();
 namespace miser::nn::HWY_NAMESPACE {
 
 // 16 lanes where the CPU has them; narrower vectors take a tile in several passes, which read it from L1.
@@ -24,22 +25,33 @@ HWY_INLINE const std::uint16_t* halves(const std::byte* bytes) {
   return reinterpret_cast<const std::uint16_t*>(bytes);
 }
 
-/// The lowest nibble of each lane as a float.
-template <class V>
-HWY_INLINE Vector nibble_to_float(V codes) {
-  const Floats d;
-  const hn::RebindToSigned<Floats> di;
-#if HWY_TARGET <= HWY_AVX3 && HWY_ARCH_X86 && !HWY_IS_DEBUG_BUILD
-  // One permute instead of mask and conversion: it ignores the bits above the index.
-  HWY_ALIGN static constexpr float kLevels[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-  return hn::TableLookupLanes(hn::Load(d, kLevels), hn::IndicesFromVec(d, hn::BitCast(di, codes)));
+using Ints = hn::RebindToSigned<Floats>;
+using Sums = hn::Vec<Ints>;
+
+/// sum + a[0] b[0] + a[1] b[1] in each lane, which holds two numbers of 16 bits, the first in its lower half.
+HWY_INLINE Sums add_pairs(Sums sum, Sums a, Sums b) {
+#if HWY_TARGET == HWY_AVX3_DL
+  return Sums{_mm512_dpwssd_epi32(sum.raw, a.raw, b.raw)};
+#elif HWY_ARCH_X86 && HWY_TARGET != HWY_SCALAR
+  const hn::Repartition<std::int16_t, Ints> words;
+  Sums unused = hn::Zero(Ints());
+  return hn::ReorderWidenMulAccumulate(Ints(), hn::BitCast(words, a), hn::BitCast(words, b), sum, unused);
+#elif HWY_ARCH_ARM_A64 && HWY_TARGET != HWY_SCALAR
+  const int16x8_t a16 = vreinterpretq_s16_s32(a.raw);
+  const int16x8_t b16 = vreinterpretq_s16_s32(b.raw);
+  const int32x4_t lower = vmull_s16(vget_low_s16(a16), vget_low_s16(b16));
+  return Sums(vaddq_s32(sum.raw, vpaddq_s32(lower, vmull_high_s16(a16, b16))));
 #else
-  return hn::ConvertTo(d, hn::And(hn::BitCast(di, codes), hn::Set(di, 0xF)));
+  const auto lower = [](Sums v) { return hn::ShiftRight<16>(hn::ShiftLeft<16>(v)); };
+  const auto first = hn::Mul(lower(a), lower(b));
+  return hn::Add(sum, hn::Add(first, hn::Mul(hn::ShiftRight<16>(a), hn::ShiftRight<16>(b))));
 #endif
 }
 
-// One struct per tile kind: `scale` and `offset` of a block, and its codes as floats, two columns per call
-// f(column, w0, w1); w = scale * code + offset. `lane` is the first row of the vectors.
+// One struct per tile kind: `scale` and `offset` of a block, its codes as floats, one column per call
+// f(column, w), where w = scale * code + offset; and integer products of its codes with the levels of n rows
+// of x, whose `pairs` (nn/inputs.h) lie `ld` apart. `lane` is the first row of the vectors, of `n_parts` that
+// lie side by side.
 
 template <TileKind kind>
 struct Q4Block {
@@ -53,19 +65,55 @@ struct Q4Block {
     if constexpr (kind == TileKind::kQ4_0) return hn::Mul(scale, hn::Set(Floats(), -8.0F));
     return load_half(Floats(), halves(block) + kTileRows + lane);
   }
-  template <class F>
-  static HWY_INLINE void for_each_pair(const std::byte* block, std::size_t lane, F&& f) {
-    const hn::RebindToUnsigned<Floats> du;
-    const auto* codes =
+  /// Nibbles of columns 8 group to 8 group + 8, the first lowest.
+  static HWY_INLINE hn::Vec<hn::RebindToUnsigned<Floats>> codes(const std::byte* block, std::size_t lane,
+                                                                std::size_t group) {
+    const auto* from =
         reinterpret_cast<const std::uint32_t*>(block + block_bytes(kind) - kTileRows * kQuantColumns / 2);
-    HWY_UNROLL(4)
+    return hn::LoadU(hn::RebindToUnsigned<Floats>(), from + group * kTileRows + lane);
+  }
+  template <class F>
+  static HWY_INLINE void for_each_column(const std::byte* block, std::size_t lane, F&& f) {
     for (std::size_t group = 0; group < 4; ++group) {
-      auto v = hn::LoadU(du, codes + group * kTileRows + lane);
-      HWY_UNROLL(4)
-      for (std::size_t i = 0; i < 8; i += 2) {
-        f(group * 8 + i, nibble_to_float(v), nibble_to_float(hn::ShiftRight<4>(v)));
-        v = hn::ShiftRight<8>(v);
+      auto v = codes(block, lane, group);
+      for (std::size_t i = 0; i < 8; ++i) {
+        const auto nibble = hn::And(hn::BitCast(Ints(), v), hn::Set(Ints(), 0xF));
+        f(group * 8 + i, hn::ConvertTo(Floats(), nibble));
+        v = hn::ShiftRight<4>(v);
       }
+    }
+  }
+  template <std::size_t n, std::size_t n_parts>
+  static HWY_INLINE void multiply(const std::byte* block, std::size_t lane, const std::int32_t* pairs,
+                                  std::size_t ld, Sums (&sums)[n][n_parts]) {
+    const Ints di;
+    const auto even_nibbles = hn::Set(di, 0x000F000F);
+    const auto odd_nibbles = hn::Set(di, 0x00F000F0);
+    Sums sixteenfold[n][n_parts];  // products with odd nibbles, which stay where they are
+    for (std::size_t k = 0; k < n; ++k)
+      for (std::size_t part = 0; part < n_parts; ++part) sums[k][part] = sixteenfold[k][part] = hn::Zero(di);
+    HWY_UNROLL(8)
+    for (std::size_t step = 0; step < 8; ++step) {
+      Sums even[n_parts];
+      Sums odd[n_parts];
+      for (std::size_t part = 0; part < n_parts; ++part) {
+        const auto all = codes(block, lane + part * hn::Lanes(di), step / 2);
+        const auto v = hn::BitCast(di, step % 2 == 0 ? all : hn::ShiftRight<8>(all));
+        even[part] = hn::And(v, even_nibbles);
+        odd[part] = hn::And(v, odd_nibbles);
+      }
+      for (std::size_t k = 0; k < n; ++k) {
+        const auto x0 = hn::Set(di, pairs[k * ld + 2 * step]);
+        const auto x1 = hn::Set(di, pairs[k * ld + 2 * step + 1]);
+        for (std::size_t part = 0; part < n_parts; ++part) {
+          sums[k][part] = add_pairs(sums[k][part], even[part], x0);
+          sixteenfold[k][part] = add_pairs(sixteenfold[k][part], odd[part], x1);
+        }
+      }
+    }
+    for (std::size_t k = 0; k < n; ++k) {
+      for (std::size_t part = 0; part < n_parts; ++part)
+        sums[k][part] = hn::Add(sums[k][part], hn::ShiftRight<4>(sixteenfold[k][part]));
     }
   }
 };
@@ -77,18 +125,42 @@ struct Q8Block {
   static HWY_INLINE Vector scale(const std::byte* block, std::size_t lane) {
     return load_half(Floats(), halves(block) + lane);
   }
-  static HWY_INLINE Vector column(const std::int8_t* codes) {
-    const Floats d;
-    const hn::Rebind<std::int8_t, Floats> d8;
-    return hn::ConvertTo(d, hn::PromoteTo(hn::RebindToSigned<Floats>(), hn::LoadU(d8, codes)));
+  /// Both codes of a pair, each as 16 bits.
+  static HWY_INLINE Sums codes(const std::byte* block, std::size_t lane, std::size_t pair) {
+    const auto* from = reinterpret_cast<const std::int8_t*>(block + kTileRows * sizeof(std::uint16_t)) +
+                       (pair * kTileRows + lane) * 2;
+#if HWY_TARGET == HWY_SCALAR
+    return hn::Set(Ints(), (from[0] & 0xFFFF) | from[1] * 0x10000);
+#else
+    const hn::Repartition<std::int16_t, Ints> words;
+    const hn::Rebind<std::int8_t, decltype(words)> bytes;
+    return hn::BitCast(Ints(), hn::PromoteTo(words, hn::LoadU(bytes, from)));
+#endif
   }
   template <class F>
-  static HWY_INLINE void for_each_pair(const std::byte* block, std::size_t lane, F&& f) {
-    const auto* codes =
-        reinterpret_cast<const std::int8_t*>(block + kTileRows * sizeof(std::uint16_t)) + lane;
-    HWY_UNROLL(4)
-    for (std::size_t c = 0; c < kQuantColumns; c += 2) {
-      f(c, column(codes + c * kTileRows), column(codes + (c + 1) * kTileRows));
+  static HWY_INLINE void for_each_column(const std::byte* block, std::size_t lane, F&& f) {
+    for (std::size_t pair = 0; pair < kPairs; ++pair) {
+      const Sums both = codes(block, lane, pair);
+      f(first_column(pair), hn::ConvertTo(Floats(), hn::ShiftRight<16>(hn::ShiftLeft<16>(both))));
+      f(first_column(pair) + kPairDistance, hn::ConvertTo(Floats(), hn::ShiftRight<16>(both)));
+    }
+  }
+  template <std::size_t n, std::size_t n_parts>
+  static HWY_INLINE void multiply(const std::byte* block, std::size_t lane, const std::int32_t* pairs,
+                                  std::size_t ld, Sums (&sums)[n][n_parts]) {
+    const Ints di;
+    for (auto& of_row : sums)
+      for (Sums& sum : of_row) sum = hn::Zero(di);
+    HWY_UNROLL(16)
+    for (std::size_t pair = 0; pair < kPairs; ++pair) {
+      Sums w[n_parts];
+      for (std::size_t part = 0; part < n_parts; ++part)
+        w[part] = codes(block, lane + part * hn::Lanes(di), pair);
+      for (std::size_t k = 0; k < n; ++k) {
+        const auto x = hn::Set(di, pairs[k * ld + pair]);
+        for (std::size_t part = 0; part < n_parts; ++part)
+          sums[k][part] = add_pairs(sums[k][part], w[part], x);
+      }
     }
   }
 };

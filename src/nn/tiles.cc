@@ -35,8 +35,11 @@ void place_q4(const std::byte* from, std::byte* to, std::size_t row, std::size_t
 
 void place_q8(const std::byte* from, std::byte* to, std::size_t row) {
   std::memcpy(to + row * kHalf, from, kHalf);
-  for (std::size_t column = 0; column < kQuantColumns; ++column) {
-    to[kTileRows * kHalf + column * kTileRows + row] = from[kHalf + column];
+  std::byte* const codes = to + kTileRows * kHalf;
+  for (std::size_t pair = 0; pair < kPairs; ++pair) {
+    const std::byte* const first = from + kHalf + first_column(pair);
+    codes[(pair * kTileRows + row) * 2] = first[0];
+    codes[(pair * kTileRows + row) * 2 + 1] = first[kPairDistance];
   }
 }
 

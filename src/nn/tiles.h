@@ -15,14 +15,22 @@ namespace miser::nn {
 //   kQ4_0   32 columns: half d[16], uint32 codes[4][16]; w = d (q - 8), and nibble i of codes[g][r] is q of
 //           column 8 g + i of row r
 //   kQ4_1   32 columns: half d[16], half m[16], uint32 codes[4][16] likewise; w = d q + m
-//   kQ8_0   32 columns: half d[16], int8 codes[32][16]; w = d q
+//   kQ8_0   32 columns: half d[16], int8 codes[16][16][2]; w = d q, and codes[p][r] are the columns of pair p
 //   kF16    1 column: half w[16]
 //
-// Rows after the last are zero.
+// Rows after the last are zero. Integer products take columns in pairs: columns 8 g + i and 8 g + 4 + i are
+// pair 4 g + i, i < 4, so that a mask of nibbles leaves pairs of 16 bits.
 enum class TileKind : std::uint8_t { kNone, kQ4_0, kQ4_1, kQ8_0, kF16 };
 
 inline constexpr std::size_t kTileRows = 16;
 inline constexpr std::size_t kQuantColumns = 32;
+inline constexpr std::size_t kPairs = kQuantColumns / 2;
+inline constexpr std::size_t kPairDistance = 4;  ///< columns between the two of a pair
+
+/// The first column of pair `pair` of a block.
+constexpr std::size_t first_column(std::size_t pair) {
+  return pair + pair / kPairDistance * kPairDistance;
+}
 
 /// kNone for formats without a row kernel.
 TileKind tile_kind(gguf::TensorType type);
