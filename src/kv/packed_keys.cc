@@ -189,21 +189,48 @@ HWY_INLINE void score_exact(const Groups& groups, const PackedQueries& q, const 
   }
 }
 
-/// Integer scores to floats: sum * query's scale * key's scale + q . centre - |q|^2 c scale^2.
+/// Integer scores to floats: sum * query's scale * key's scale + q . centre - |q|^2 c scale^2. The last
+/// register of a group reaches into the next one, which comes after it.
+template <std::size_t kRows>
 HWY_INLINE void finish_scores(const Groups& groups, const PackedQueries& q, const Queries& rows,
                               ScaleRule rule, const std::int32_t* sums, float* out, std::size_t ld) {
   const F32 d;
-  const GroupScales scales(groups, rule);
-  for (std::size_t r = 0; r < rows.n; ++r) {
-    const auto q_scale = hn::Set(d, q.scale(rows.first + r));
-    const auto centre = hn::Set(d, q.centre_dot(rows.first + r));
-    const auto norm2 = hn::Set(d, q.norm2(rows.first + r));
-    for (std::size_t i = 0; i < groups.n_tokens; i += hn::Lanes(d)) {
-      const auto unit = hn::Mul(q_scale, hn::Load(d, scales.scale.data() + i));
-      const auto shift = hn::NegMulAdd(norm2, hn::Load(d, scales.correction.data() + i), centre);
-      hn::StoreU(hn::MulAdd(to_floats(load_sums(sums + r * kRoom + i)), unit, shift), d, out + r * ld + i);
+  hn::Vec<F32> centre[kRows];
+  hn::Vec<F32> unit[kRows];
+  hn::Vec<F32> norm2[kRows];
+  for (const Width width : groups.present()) {
+    if (width == Width::k16) continue;
+    for (std::size_t r = 0; r < kRows; ++r) {
+      centre[r] = hn::Set(d, q.centre_dot(rows.first + r));
+      unit[r] = hn::Set(d, q.scale(rows.first + r) / level_gain(width));
+      norm2[r] = hn::Set(d, q.norm2(rows.first + r) * score_correction(width, rule));
+    }
+    const auto w = static_cast<std::size_t>(width);
+    const std::size_t first = groups.first[w];
+    for (std::size_t i = 0; i < groups.count[w]; i += hn::Lanes(d)) {
+      const auto scale = load_scales(groups, width, i);
+      const auto square = hn::Mul(scale, scale);
+      for (std::size_t r = 0; r < kRows; ++r) {
+        const auto shift = hn::NegMulAdd(norm2[r], square, centre[r]);
+        const auto sum = to_floats(load_sums(sums + r * kRoom + first + i));
+        hn::StoreU(hn::MulAdd(sum, hn::Mul(unit[r], scale), shift), d, out + r * ld + first + i);
+      }
     }
   }
+}
+
+/// scores [kRows, ld] in token order.
+template <std::size_t kRows>
+HWY_INLINE void finish(const Groups& groups, const PackedQueries& q, const Queries& rows, ScaleRule rule,
+                       const std::int32_t* sums, float* scores, std::size_t ld, PackedScratch& scratch) {
+  const auto in_groups = [&](float* out, std::size_t ld_out) HWY_ATTR {
+    finish_scores<kRows>(groups, q, rows, rule, sums, out, ld_out);
+    score_exact(groups, q, rows, out, ld_out, scratch);
+  };
+  if (groups.present().size() == 1) return in_groups(scores, ld);
+  alignas(64) std::array<float, kMaxKeyRows * kRoom> ordered;
+  in_groups(ordered.data(), kRoom);
+  to_token_order<kRows>(groups, ordered.data(), kRoom, scores, ld);
 }
 
 }  // namespace
@@ -222,22 +249,15 @@ void score_keys(const Segment& keys, const Side& side, const PackedQueries& q, s
   alignas(64) std::array<std::int32_t, kMaxKeyRows * kRoom> sums;
   for (const Width width : groups.present()) score_tiles(width, groups, rows, sums.data());
   score_rows(groups, rows, sums.data(), scratch);
-  const auto finish = [&](float* out, std::size_t ld_out) HWY_ATTR {
-    finish_scores(groups, q, rows, side.rule, sums.data(), out, ld_out);
-    score_exact(groups, q, rows, out, ld_out, scratch);
-  };
-  if (groups.present().size() == 1) return finish(scores, ld);  // one group, so in token order
-  alignas(64) std::array<float, kMaxKeyRows * kRoom> in_groups;
-  finish(in_groups.data(), kRoom);
   switch (n) {
     case 1:
-      return to_token_order<1>(groups, in_groups.data(), kRoom, scores, ld);
+      return finish<1>(groups, q, rows, side.rule, sums.data(), scores, ld, scratch);
     case 2:
-      return to_token_order<2>(groups, in_groups.data(), kRoom, scores, ld);
+      return finish<2>(groups, q, rows, side.rule, sums.data(), scores, ld, scratch);
     case 3:
-      return to_token_order<3>(groups, in_groups.data(), kRoom, scores, ld);
+      return finish<3>(groups, q, rows, side.rule, sums.data(), scores, ld, scratch);
     default:
-      return to_token_order<kMaxKeyRows>(groups, in_groups.data(), kRoom, scores, ld);
+      return finish<kMaxKeyRows>(groups, q, rows, side.rule, sums.data(), scores, ld, scratch);
   }
 }
 

@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 #include "kv/packed_codes-inl.h"
 #include "kv/packed_groups.h"
@@ -21,38 +22,39 @@ namespace miser::kv::HWY_NAMESPACE {
 /// Tokens of a segment, and room for what is read in blocks of 64.
 constexpr std::size_t kRoom = Segment::kMaxTokens + 64;
 
-/// Scales of all vectors in the order of the groups, divided by the gain of their width, and c * scale^2.
-/// Those of 16 bits are 0.
-struct GroupScales {
-  GroupScales(const Groups& groups, ScaleRule rule) {
-    for (const Width width : groups.present()) {
-      const auto w = static_cast<std::size_t>(width);
-      const std::size_t first = groups.first[w];
-      std::array<std::uint16_t, kRoom> halves;
-      if (width == Width::k16) {
-        halves.fill(0);
-      } else {
-        std::memcpy(halves.data(), groups.scales(width), groups.count[w] * sizeof(std::uint16_t));
-      }
-      const float gain = level_gain(width);
-      const F32 d;
-      const auto inverse = hn::Set(d, 1 / gain);
-      const auto c = hn::Set(d, score_correction(width, rule));
-      for (std::size_t i = 0; i < groups.count[w]; i += hn::Lanes(d)) {
-        const auto s = nn::HWY_NAMESPACE::load_half(d, halves.data() + i);
-        hn::StoreU(hn::Mul(s, inverse), d, scale.data() + first + i);
-        hn::StoreU(hn::Mul(hn::Mul(c, s), s), d, correction.data() + first + i);
-      }
+/// Scales of vectors [i, i + a register) of a group below 16 bits; what lies behind its last is any number.
+HWY_INLINE hn::Vec<F32> load_scales(const Groups& groups, Width width, std::size_t i) {
+  constexpr std::size_t kBytes = kRegister / 2;
+  const std::byte* const from = groups.scales(width) + i * sizeof(std::uint16_t);
+  const std::size_t left = groups.layout.total - static_cast<std::size_t>(from - groups.bytes);
+  if (HWY_TARGET != HWY_SCALAR && left >= kBytes) {  // at any address
+    return nn::HWY_NAMESPACE::load_half(F32(), reinterpret_cast<const std::uint16_t*>(from));
+  }
+  std::array<std::uint16_t, kBytes / 2> halves{};
+  std::memcpy(halves.data(), from, std::min(left, kBytes));
+  return nn::HWY_NAMESPACE::load_half(F32(), halves.data());
+}
+
+/// out [kRoom] = the scales in the order of the groups, divided by the gain of their width; 0 at 16 bits.
+HWY_INLINE void group_scales(const Groups& groups, float* out) {
+  const F32 d;
+  for (const Width width : groups.present()) {
+    const auto w = static_cast<std::size_t>(width);
+    float* const to = out + groups.first[w];
+    if (width == Width::k16) {
+      std::fill(to, to + groups.count[w], 0.0F);
+      continue;
+    }
+    const auto inverse = hn::Set(d, 1 / level_gain(width));
+    for (std::size_t i = 0; i < groups.count[w]; i += hn::Lanes(d)) {
+      hn::StoreU(hn::Mul(load_scales(groups, width, i), inverse), d, to + i);
     }
   }
-
-  alignas(64) std::array<float, kRoom> scale;
-  alignas(64) std::array<float, kRoom> correction;
-};
+}
 
 // `to_token_order`: out [kRows, ld_out] in token order from `in` [kRows, ld_in] in the order of the groups.
-// `to_group_order` is its inverse, of weights: floats, out [kRows, kRoom]; or 16-bit numbers where they are
-// compressed 32 at a time. Both read and write whole registers.
+// `to_group_order` is its inverse, of levels of weights: `in` [kRows, kRoom], out [kRows, kWeightRoom], where
+// group w begins at first_out[w] and has room for a register more. Both read and write whole registers.
 #if HWY_TARGET == HWY_AVX3_DL
 
 template <std::size_t kRows>
@@ -84,7 +86,6 @@ HWY_INLINE void to_token_order(const Groups& groups, const float* in, std::size_
   }
 }
 
-/// `in` [kRows, kRoom], out [kRows, kWeightRoom]: group w begins at first_out[w]. Writes up to 31 more.
 template <std::size_t kRows>
 HWY_INLINE void to_group_order(const Groups& groups, const std::uint16_t* in,
                                const std::array<std::size_t, kWidthCount>& first_out, std::uint16_t* out) {
@@ -110,7 +111,7 @@ HWY_INLINE void to_group_order(const Groups& groups, const std::uint16_t* in,
 #if HWY_TARGET == HWY_AVX2
 
 /// For each mask of 8 tokens: `rank` says which of the next floats of its group a token takes, or -1 if it is
-/// not in the mask; `chosen` are the tokens in the mask, one after the other.
+/// not in the mask; `chosen` are the bytes of the 16-bit numbers in the mask, one after the other.
 struct OrderTables {
   constexpr OrderTables() {
     for (unsigned mask = 0; mask < 256; ++mask) {
@@ -118,12 +119,14 @@ struct OrderTables {
       for (std::int8_t t = 0; t < 8; ++t) {
         const bool in = (mask >> t & 1U) != 0;
         rank[mask][t] = in ? n : std::int8_t{-1};
-        if (in) chosen[mask][n++] = t;
+        if (!in) continue;
+        for (std::int8_t byte = 0; byte < 2; ++byte) chosen[mask][2 * n + byte] = 2 * t + byte;
+        ++n;
       }
     }
   }
   std::int8_t rank[256][8]{};
-  std::int8_t chosen[256][8]{};
+  alignas(16) std::int8_t chosen[256][16]{};
 };
 inline constexpr OrderTables kOrderTables;
 
@@ -131,47 +134,82 @@ HWY_INLINE __m256i load_lanes(const std::int8_t (&eight)[8]) {
   return _mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(eight)));
 }
 
-/// f(place, first, mask) for each group and 8 tokens from `first` on: the mask says which of them are in the
-/// group, from `place` on in the order of the groups.
-template <class F>
-HWY_INLINE void for_each_eight(const Groups& groups, F&& f) {
-  std::array<std::array<std::uint64_t, kWidthCount>, Segment::kMaxTokens / 64> masks;
+/// f(first, each) for each 8 tokens from `first` on: each(step) calls step(mask, place) for every group; the
+/// mask says which of them are in it, from `place` on in the order of the groups.
+template <std::size_t... g, class F>
+HWY_INLINE void for_each_eight(std::index_sequence<g...>, const Groups& groups,
+                               const std::array<std::size_t, kWidthCount>& first_place, F&& f) {
+  const std::array<std::size_t, sizeof...(g)> w = {static_cast<std::size_t>(groups.present()[g])...};
+  std::array<std::size_t, sizeof...(g)> place = {first_place[w[g]]...};
   for (std::size_t first = 0; first < groups.n_tokens; first += 64) {
-    masks[first / 64] = token_masks(groups.bytes, groups.n_tokens, first / 64);
+    const auto of_widths = token_masks(groups.bytes, groups.n_tokens, first / 64);
+    std::array<std::uint64_t, sizeof...(g)> masks = {of_widths[w[g]]...};
+    const auto each = [&](const auto& step) HWY_ATTR {
+      const auto one = [&](std::uint64_t& mask, std::size_t& at) HWY_ATTR {
+        const auto eight = static_cast<std::uint8_t>(mask);
+        step(eight, at);
+        at += static_cast<std::size_t>(std::popcount(eight));
+        mask >>= 8;
+      };
+      (one(masks[g], place[g]), ...);
+    };
+    const std::size_t end = std::min(first + 64, groups.n_tokens);
+    for (std::size_t token = first; token < end; token += 8) f(token, each);
   }
-  for (const Width width : groups.present()) {
-    const auto w = static_cast<std::size_t>(width);
-    std::size_t place = groups.first[w];
-    for (std::size_t i = 0; i < groups.n_tokens; i += 8) {
-      const auto mask = static_cast<std::uint8_t>(masks[i / 64][w] >> i % 64);
-      f(place, i, mask);
-      place += static_cast<std::size_t>(std::popcount(mask));
-    }
+}
+
+/// The same, for as many groups as there are, so that places stay in registers.
+template <class F>
+HWY_INLINE void for_each_eight(const Groups& groups, const std::array<std::size_t, kWidthCount>& first_place,
+                               F&& f) {
+  switch (groups.present().size()) {
+    case 1:
+      return for_each_eight(std::make_index_sequence<1>(), groups, first_place, f);
+    case 2:
+      return for_each_eight(std::make_index_sequence<2>(), groups, first_place, f);
+    case 3:
+      return for_each_eight(std::make_index_sequence<3>(), groups, first_place, f);
+    case 4:
+      return for_each_eight(std::make_index_sequence<4>(), groups, first_place, f);
+    case 5:
+      return for_each_eight(std::make_index_sequence<5>(), groups, first_place, f);
+    default:
+      return for_each_eight(std::make_index_sequence<kWidthCount>(), groups, first_place, f);
   }
 }
 
 template <std::size_t kRows>
 HWY_INLINE void to_token_order(const Groups& groups, const float* in, std::size_t ld_in, float* out,
                                std::size_t ld_out) {
-  for_each_eight(groups, [&](std::size_t place, std::size_t token, std::uint8_t mask) HWY_ATTR {
-    const __m256i rank = load_lanes(kOrderTables.rank[mask]);
-    for (std::size_t r = 0; r < kRows; ++r) {
-      float* const to = out + r * ld_out + token;
-      const __m256 next = _mm256_permutevar8x32_ps(_mm256_loadu_ps(in + r * ld_in + place), rank);
-      _mm256_storeu_ps(to, _mm256_blendv_ps(next, _mm256_loadu_ps(to), _mm256_castsi256_ps(rank)));
-    }
+  for_each_eight(groups, groups.first, [&](std::size_t token, const auto& each) HWY_ATTR {
+    __m256 v[kRows];
+    std::fill(v, v + kRows, _mm256_setzero_ps());
+    each([&](std::uint8_t mask, std::size_t place) HWY_ATTR {
+      const __m256i rank = load_lanes(kOrderTables.rank[mask]);
+      for (std::size_t r = 0; r < kRows; ++r) {
+        const __m256 next = _mm256_permutevar8x32_ps(_mm256_loadu_ps(in + r * ld_in + place), rank);
+        v[r] = _mm256_blendv_ps(next, v[r], _mm256_castsi256_ps(rank));
+      }
+    });
+    for (std::size_t r = 0; r < kRows; ++r) _mm256_storeu_ps(out + r * ld_out + token, v[r]);
   });
 }
 
 template <std::size_t kRows>
-HWY_INLINE void to_group_order(const Groups& groups, const float* in, std::size_t ld_in, float* out) {
-  // Groups follow each other, so that each overwrites what was written behind the one before.
-  for_each_eight(groups, [&](std::size_t place, std::size_t token, std::uint8_t mask) HWY_ATTR {
-    const __m256i chosen = load_lanes(kOrderTables.chosen[mask]);
+HWY_INLINE void to_group_order(const Groups& groups, const std::uint16_t* in,
+                               const std::array<std::size_t, kWidthCount>& first_out, std::uint16_t* out) {
+  for_each_eight(groups, first_out, [&](std::size_t token, const auto& each) HWY_ATTR {
+    __m128i v[kRows];
     for (std::size_t r = 0; r < kRows; ++r) {
-      const __m256 v = _mm256_loadu_ps(in + r * ld_in + token);
-      _mm256_storeu_ps(out + r * kRoom + place, _mm256_permutevar8x32_ps(v, chosen));
+      v[r] = _mm_load_si128(reinterpret_cast<const __m128i*>(in + r * kRoom + token));
     }
+    each([&](std::uint8_t mask, std::size_t place) HWY_ATTR {
+      const __m128i chosen = _mm_load_si128(reinterpret_cast<const __m128i*>(kOrderTables.chosen[mask]));
+      for (std::size_t r = 0; r < kRows; ++r) {
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(out + r * kWeightRoom + place),
+                         _mm_shuffle_epi8(v[r], chosen));
+      }
+    });
   });
 }
 
@@ -189,11 +227,12 @@ HWY_INLINE void to_token_order(const Groups& groups, const float* in, std::size_
 }
 
 template <std::size_t kRows>
-HWY_INLINE void to_group_order(const Groups& groups, const float* in, std::size_t ld_in, float* out) {
+HWY_INLINE void to_group_order(const Groups& groups, const std::uint16_t* in,
+                               const std::array<std::size_t, kWidthCount>& first_out, std::uint16_t* out) {
   for (const Width width : groups.present()) {
-    float* const to = out + groups.first[static_cast<std::size_t>(width)];
+    std::uint16_t* const to = out + first_out[static_cast<std::size_t>(width)];
     for_each_token(groups.bytes, groups.n_tokens, width, [&](std::size_t token, std::size_t rank) {
-      for (std::size_t r = 0; r < kRows; ++r) to[r * kRoom + rank] = in[r * ld_in + token];
+      for (std::size_t r = 0; r < kRows; ++r) to[r * kWeightRoom + rank] = in[r * kRoom + token];
     });
   }
 }

@@ -202,7 +202,7 @@ HWY_INLINE void add_exact(const Groups& groups, const float* weights, std::size_
 }
 
 /// Up to kMaxValueRows rows.
-HWY_INLINE void add_coded(const Groups& groups, const GroupScales& scales, const float* weights,
+HWY_INLINE void add_coded(const Groups& groups, const ValueScales& scales, const float* weights,
                           std::size_t ld, std::size_t n_rows, const ValueSums& sums, PackedScratch& scratch) {
   const std::size_t channels = groups.n_slabs() * kSlab;
   GroupedWeights grouped;
@@ -231,7 +231,7 @@ HWY_INLINE void add_coded(const Groups& groups, const GroupScales& scales, const
 void add_packed(const Segment& values, const Side& side, const float* weights, std::size_t ld,
                 std::size_t n_rows, const ValueSums& sums, PackedScratch& scratch) {
   const Groups groups(values, side);
-  const GroupScales scales(groups, side.rule);
+  const ValueScales scales(groups);
   for (std::size_t first = 0; first < n_rows; first += kMaxValueRows) {
     const std::size_t n = std::min(kMaxValueRows, n_rows - first);
     const ValueSums part{sums.plain + first * groups.head_dim, sums.rotated + first * groups.head_dim,

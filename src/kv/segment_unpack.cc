@@ -113,15 +113,18 @@ void unpack_group(const Groups& groups, Width width, SideKind kind, const Group&
 }  // namespace
 
 void unpack_groups(const Groups& groups, const Side& side, Tile& tile) {
-  const GroupScales scales(groups, side.rule);
+  alignas(64) std::array<float, kRoom> scales;
+  group_scales(groups, scales.data());
   std::array<std::uint16_t, Segment::kMaxTokens> tokens;
   for (const Width width : groups.present()) {
-    const std::size_t first = groups.first[static_cast<std::size_t>(width)];
+    const float* const scale = scales.data() + groups.first[static_cast<std::size_t>(width)];
+    const float gain = level_gain(width);
+    const float c = score_correction(width, side.rule);
     for_each_token(groups.bytes, groups.n_tokens, width, [&](std::size_t token, std::size_t rank) {
       tokens[rank] = static_cast<std::uint16_t>(token);
-      tile.correction[token] = scales.correction[first + rank];
+      tile.correction[token] = c * (scale[rank] * gain) * (scale[rank] * gain);
     });
-    const Group group{scales.scale.data() + first, tokens.data(), tile.rows.data(), groups.head_dim};
+    const Group group{scale, tokens.data(), tile.rows.data(), groups.head_dim};
     switch (width) {
       case Width::k1:
         unpack_group<1>(groups, width, side.kind, group);
