@@ -11,11 +11,6 @@ if(CCACHE)
   set(CMAKE_CXX_COMPILER_LAUNCHER ${CCACHE})
 endif()
 
-# Headers take half of the time to compile a file: several files in one compiler run share them. Names in anonymous
-# namespaces must therefore differ within a folder.
-set(CMAKE_UNITY_BUILD ON CACHE BOOL "Compile several files of a folder at once")
-set(CMAKE_UNITY_BUILD_BATCH_SIZE 8 CACHE STRING "Files at once")
-
 add_library(miser_options INTERFACE)
 target_include_directories(miser_options INTERFACE ${PROJECT_SOURCE_DIR}/src)
 target_compile_definitions(miser_options INTERFACE MISER_VERSION="${PROJECT_VERSION}")

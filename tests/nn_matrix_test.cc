@@ -83,9 +83,13 @@ struct Weights {
   Matrix matrix;
 };
 
+bool has_row_kernel(const gguf::TensorFormat& format) {
+  const TensorType types[] = {TensorType::kQ4_0, TensorType::kQ4_1, TensorType::kQ8_0, TensorType::kF16};
+  return std::ranges::find(types, format.type) != std::end(types);
+}
+
 bool is_rounded(const gguf::TensorFormat& format, std::size_t n) {
-  const TensorType types[] = {TensorType::kQ4_0, TensorType::kQ4_1, TensorType::kQ8_0};
-  return n < kManyRows && std::ranges::find(types, format.type) != std::end(types);
+  return n < kManyRows && has_row_kernel(format) && format.type != TensorType::kF16;
 }
 
 /// What integer products make of x: each block of 32 rounded to 65,535 levels up to its largest magnitude.
@@ -126,11 +130,6 @@ struct Expected {
 void expect_close(const std::vector<float>& y, const Expected& expected) {
   for (std::size_t i = 0; i < y.size(); ++i)
     ASSERT_NEAR(y[i], expected.y[i], expected.bounds[i]) << "element " << i;
-}
-
-bool has_row_kernel(const gguf::TensorFormat& format) {
-  const TensorType types[] = {TensorType::kQ4_0, TensorType::kQ4_1, TensorType::kQ8_0, TensorType::kF16};
-  return std::ranges::find(types, format.type) != std::end(types);
 }
 
 void check_shape(const gguf::TensorFormat& format, std::size_t rows, std::size_t cols, ThreadPool& pool) {

@@ -23,7 +23,7 @@ namespace {
 
 constexpr std::size_t kDefaultContext = 1024;
 
-struct KlCommandOptions : EvalOptions {
+struct KlFlags : EvalOptions {
   std::vector<std::string> data;
   std::size_t context = 0;  ///< 0: the reference file's, else kDefaultContext
   std::optional<std::size_t> skip;
@@ -38,7 +38,7 @@ struct Input {
   eval::Contexts contexts;
 };
 
-Input read_input(KlCommandOptions& o, const EvalEngine& engine) {
+Input read_input(KlFlags& o, const EvalEngine& engine) {
   Input input;
   if (o.reference.empty()) {
     if (o.data.empty()) fail_usage("no text: pass --data FILE, or --reference FILE, which brings its tokens");
@@ -60,7 +60,7 @@ Input read_input(KlCommandOptions& o, const EvalEngine& engine) {
 }
 
 /// Positions before it are not scored.
-std::size_t first_scored(const KlCommandOptions& o, const Input& input) {
+std::size_t first_scored(const KlFlags& o, const Input& input) {
   const std::size_t low = input.reference ? input.reference->first_scored() : 0;
   const std::size_t skip = o.skip.value_or(input.reference ? low : o.context / 4);
   if (skip < low) fail_usage("--skip is {}, but {} begins at position {}", skip, o.reference, low);
@@ -69,8 +69,7 @@ std::size_t first_scored(const KlCommandOptions& o, const Input& input) {
   return skip;
 }
 
-nlohmann::json header_of(const KlCommandOptions& o, const EvalEngine& engine, const Input& input,
-                         std::size_t skip) {
+nlohmann::json header_of(const KlFlags& o, const EvalEngine& engine, const Input& input, std::size_t skip) {
   nlohmann::json header = eval_header(o, engine, "kl");
   header["text"] = fingerprint(std::as_bytes(std::span(input.contexts.tokens)));
   header["contexts"] = input.contexts.size();
@@ -94,7 +93,7 @@ std::vector<std::size_t> to_do(const Shard& shard, std::size_t n, const eval::Kl
 }
 
 /// Runs until all is done or the user interrupts.
-void measure(const KlCommandOptions& o, EvalEngine& engine, const Input& input, std::size_t skip,
+void measure(const KlFlags& o, EvalEngine& engine, const Input& input, std::size_t skip,
              eval::KlState& state) {
   std::optional<eval::KlStateWriter> writer;
   if (!o.resume.empty()) writer.emplace(o.resume, state);
@@ -117,7 +116,7 @@ void measure(const KlCommandOptions& o, EvalEngine& engine, const Input& input, 
             [](const auto& a, const auto& b) { return a.context < b.context; });
 }
 
-void evaluate(KlCommandOptions o, const CLI::App& command) {
+void evaluate(KlFlags o, const CLI::App& command) {
   require_standard_output();
   resolve(o);
   std::optional<OutputFile> per_token;
@@ -158,7 +157,7 @@ void print_kl(const eval::KlState& state, bool json, std::optional<OutputFile>& 
 void add_eval_kl(CLI::App& eval) {
   CLI::App* const command = eval.add_subcommand(
       "kl", "KL from f16, top-1 agreement and perplexity of texts, through the real cache");
-  const auto o = std::make_shared<KlCommandOptions>();
+  const auto o = std::make_shared<KlFlags>();
   add_eval_options(*command, *o, "contexts");
   add_memory_options(*command, o->session);
   command->add_option("--data", o->data, "Text in UTF-8, perhaps gzipped; can be given several times")

@@ -20,10 +20,7 @@ std::string number(const json& row, const char* key, const char* format) {
 }
 
 std::string with_interval(const json& row, const char* key) {
-  std::string text = number(row, key, "{:.4g}");
-  const json& interval = row.at("ci95").at(key);
-  if (interval.is_null()) return text;
-  return text + fmt::format(" [{:.3g}, {:.3g}]", interval[0].get<double>(), interval[1].get<double>());
+  return number(row, key, "{:.4g}") + interval_text(row.at("ci95").at(key), "{:.3g}");
 }
 
 Row cells(const json& row) {

@@ -103,10 +103,7 @@ json spread_json(const std::vector<GateRecord>& records) {
 }
 
 std::string figure_with_interval(const json& row, const char* key) {
-  std::string text = fmt::format("{:.3f}", row.at(key).get<double>());
-  const json& interval = row.at("ci95").at(key);
-  if (interval.is_null()) return text;
-  return text + fmt::format(" [{:.3f}, {:.3f}]", interval[0].get<double>(), interval[1].get<double>());
+  return fmt::format("{:.3f}", row.at(key).get<double>()) + interval_text(row.at("ci95").at(key), "{:.3f}");
 }
 
 }  // namespace

@@ -17,11 +17,10 @@ double number(const json& row, const char* key) {
 
 /// "0.0201 [0.0190, 0.0212]"; no interval when there is none.
 std::string with_interval(const json& row, const char* key, int digits) {
-  std::string text = fmt::format("{:.{}g}", number(row, key), digits);
+  const std::string format = fmt::format("{{:.{}g}}", digits);
   const json& all = row.at("ci95");
-  if (all.is_null()) return text;
-  return text + fmt::format(" [{:.{}g}, {:.{}g}]", all.at(key).at(0).get<double>(), digits,
-                            all.at(key).at(1).get<double>(), digits);
+  return fmt::format(fmt::runtime(format), number(row, key)) +
+         interval_text(all.is_null() ? all : all.at(key), format.c_str());
 }
 
 std::string summary(const json& result) {

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 
 namespace miser::eval {
 
@@ -18,6 +19,14 @@ std::string align(const std::vector<std::vector<std::string>>& rows) {
     out += line + "\n";
   }
   return out;
+}
+
+std::string interval_text(const nlohmann::json& interval, const char* format) {
+  if (interval.is_null()) return "";
+  const auto bound = [&](std::size_t i) {
+    return fmt::format(fmt::runtime(format), interval.at(i).get<double>());
+  };
+  return fmt::format(" [{}, {}]", bound(0), bound(1));
 }
 
 }  // namespace miser::eval

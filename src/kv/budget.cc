@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
-#include "base/divide_up.h"
 #include "base/error.h"
+#include "kv/cache_snapshot.h"
 #include "kv/segment_layout.h"
 
 namespace miser::kv {
@@ -75,7 +75,7 @@ void Budget::limit(BlockWidths& widths) const {
 }
 
 std::size_t Budget::segments(std::size_t packed_end) const {
-  return packed_end <= config_.sinks ? 0 : divide_up(packed_end, Segment::kMaxTokens);
+  return segment_count(config_, packed_end);
 }
 
 /// Most segments that so many tokens lie in: after a shift the first one may hold less.

@@ -4,6 +4,7 @@
 #include <cassert>
 #include <cmath>
 
+#include "base/divide_up.h"
 #include "base/error.h"
 
 namespace miser::kv {
@@ -66,7 +67,7 @@ void Cache::truncate(std::size_t n) {
 void Cache::truncate(std::size_t layer, std::size_t n) {
   LayerCache& l = layers_[layer];
   l.truncate_exact(n, std::min(config_.window, kReceivedHorizon));
-  const std::size_t n_segments = (l.staged_begin + Segment::kMaxTokens - 1) / Segment::kMaxTokens;
+  const std::size_t n_segments = divide_up(l.staged_begin, Segment::kMaxTokens);
   const auto cut = [&](std::pmr::vector<Segment>& segments, const Side& side) {
     while (segments.size() > n_segments) segments.pop_back();
     if (segments.empty()) return;

@@ -3,6 +3,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/divide_up.h"
 #include "kv/cache.h"
 
 namespace miser::kv {
@@ -40,7 +41,7 @@ std::size_t Cache::admit(std::size_t n, nn::ThreadPool& pool) {
   const std::size_t until_decision = period - now % period;
   if (n <= until_decision) return n;
   // Where all fits into what is left up to the next decision behind them, none of those before has to decide.
-  const std::size_t decision = (now + n + period - 1) / period * period;
+  const std::size_t decision = divide_up(now + n, period) * period;
   return budget_->cap() == budget_->usual_cap() && fits(decision) ? n : until_decision;
 }
 

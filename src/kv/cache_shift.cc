@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "base/divide_up.h"
 #include "base/error.h"
 #include "kv/cache.h"
 #include "nn/ops.h"
@@ -28,7 +29,7 @@ std::size_t Cache::shift(std::span<const float> rope_frequencies, nn::ThreadPool
   // Whole periods go, so that what is kept lies towards them as a text from the beginning.
   const std::size_t period = decision_period(config_);
   const std::size_t n_gone = std::max(first_kept(), size() - n_kept) - config_.sinks;
-  const std::size_t first = config_.sinks + (n_gone + period - 1) / period * period;
+  const std::size_t first = config_.sinks + divide_up(n_gone, period) * period;
   drop_before(first, pool);
   turn_sinks(first - config_.sinks - sink_offset_, rope_frequencies);
   sink_offset_ = first - config_.sinks;

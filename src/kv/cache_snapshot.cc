@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 
+#include "base/divide_up.h"
 #include "kv/budget.h"
 #include "kv/segment_layout.h"
 
@@ -47,7 +48,7 @@ LayerSnapshot::PackedVectors read_segment(ByteReader& in, const CacheConfig& con
 }  // namespace
 
 std::size_t segment_count(const CacheConfig& config, std::size_t packed_end) {
-  return packed_end <= config.sinks ? 0 : (packed_end + Segment::kMaxTokens - 1) / Segment::kMaxTokens;
+  return packed_end <= config.sinks ? 0 : divide_up(packed_end, Segment::kMaxTokens);
 }
 
 CachePositions read_positions(ByteReader& in, const CacheConfig& config) {

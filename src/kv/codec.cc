@@ -6,6 +6,7 @@
 #include <cassert>
 #include <cstring>
 
+#include "base/divide_up.h"
 #include "kv/codec_codebook.h"
 #include "kv/segment_tiles.h"
 
@@ -36,7 +37,7 @@ void decode_int8(const std::byte* payload, float scale, std::span<float> out) {
 
 std::size_t payload_bytes(Width width, std::size_t head_dim) {
   if (width == Width::k16) return head_dim * sizeof(std::uint16_t);
-  return (head_dim + kGroup - 1) / kGroup * bits(width);
+  return divide_up(head_dim, kGroup) * bits(width);
 }
 
 std::size_t scale_bytes(Width width) {

@@ -4,6 +4,7 @@
 #include <cassert>
 #include <cmath>
 
+#include "base/divide_up.h"
 #include "kv/online_softmax.h"
 #include "kv/segment_tiles.h"
 
@@ -16,7 +17,7 @@ void PackedQueries::prepare(const QueryRows& rows, std::size_t head_dim) {
   plain_ = rows.plain;
   norm2_ = rows.norm2;
   centre_dot_ = rows.centre_dot;
-  stride_ = (head_dim + kSlab - 1) / kSlab * kSlab;
+  stride_ = divide_up(head_dim, kSlab) * kSlab;
   levels_.assign(n_ * stride_, 0);
   scale_.resize(n_);
   level_sum_.resize(n_);

@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "base/divide_up.h"
 #include "kv/packed_ops-inl.h"
 #include "kv/segment_tiles.h"
 
@@ -174,7 +175,7 @@ HWY_INLINE void row_levels(const std::byte* row, std::size_t head_dim, std::uint
   } else {
     unpack_row<kBits>(row, head_dim, levels);
   }
-  std::fill(levels + head_dim, levels + (head_dim + kSlab - 1) / kSlab * kSlab, std::uint8_t{0});
+  std::fill(levels + head_dim, levels + divide_up(head_dim, kSlab) * kSlab, std::uint8_t{0});
 }
 
 HWY_INLINE void row_levels(Width width, const std::byte* row, std::size_t head_dim, std::uint8_t* levels) {

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <span>
 
+#include "base/divide_up.h"
 #include "kv/packed_levels.h"
 #include "kv/segment.h"
 #include "kv/segment_layout.h"
@@ -48,7 +49,7 @@ struct Groups {
   const std::byte* row(Width width, std::size_t i) const {
     return tiles(width) + i * layout.payload_size[static_cast<std::size_t>(width)];
   }
-  std::size_t n_slabs() const { return (head_dim + kSlab - 1) / kSlab; }
+  std::size_t n_slabs() const { return divide_up(head_dim, kSlab); }
 
   const std::byte* bytes;
   std::size_t n_tokens;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/divide_up.h"
 #include "nn/gemm.h"
 #include "nn/ops.h"
 
@@ -27,7 +28,7 @@ AttentionGradient::AttentionGradient(const ModelConfig& config, PositionRule rul
       n_kv_heads_(config.n_kv_heads),
       group_(config.group()),
       n_samples_(n_samples),
-      n_ranges_((kItems + config.n_kv_heads - 1) / config.n_kv_heads),
+      n_ranges_(divide_up(kItems, config.n_kv_heads)),
       rule_(rule),
       items_(n_kv_heads_ * n_ranges_) {}
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cassert>
 
+#include "base/divide_up.h"
 #include "learn/attention_gradient.h"
 #include "learn/float_layer.h"
 #include "learn/op_gradients.h"
@@ -112,7 +113,7 @@ std::vector<float> Backward::run() {
 
 template <class Body>
 void Backward::for_chunks(const Body& body) {
-  pool_.parallel_for((in_.n + kTokens - 1) / kTokens, [&](std::size_t item, int worker) {
+  pool_.parallel_for(divide_up(in_.n, kTokens), [&](std::size_t item, int worker) {
     const std::size_t begin = item * kTokens;
     body(Chunk{begin, std::min(kTokens, in_.n - begin)}, workers_[static_cast<std::size_t>(worker)]);
   });

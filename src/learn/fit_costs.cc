@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "base/divide_up.h"
 #include "gguf/half.h"
 #include "kv/codec.h"
 #include "kv/rotation.h"
@@ -68,7 +69,7 @@ CodecCosts codec_costs(const TraceSource& traces, const Centres& centres) {
   for (std::size_t t = 0; t < traces.n; ++t) {
     const Trace trace = traces.read(t);
     const kv::Rotation rotation(trace.head_dim);
-    const std::size_t count = std::min(trace.n, (kVectorsPerHead + traces.n - 1) / traces.n);
+    const std::size_t count = std::min(trace.n, divide_up(kVectorsPerHead, traces.n));
     for (std::size_t side = 0; side < 2; ++side) {
       for (std::size_t head = 0; head < trace.n_layers * trace.n_kv_heads; ++head)
         add_head(trace, centres, side, head, count, rotation, sums[side]);

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <random>
 
+#include "base/divide_up.h"
 #include "learn/fit_adam.h"
 #include "learn/shuffled.h"
 
@@ -193,7 +194,7 @@ LinearFit fit_decision(const SignalRows& rows, std::span<const float> log_s, con
   assert(rows.size() == log_s.size() && !log_s.empty());
   const std::size_t n = rows.size();
   const std::size_t stride = rows.stride;
-  const std::size_t steps = options.epochs * ((n + options.batch - 1) / options.batch);
+  const std::size_t steps = options.epochs * divide_up(n, options.batch);
   std::mt19937_64 random(options.seed);
   std::vector<float> values = start.weights;
   values.push_back(start.bias);

@@ -4,6 +4,7 @@
 #include <span>
 #include <vector>
 
+#include "base/divide_up.h"
 #include "learn/decision_loss.h"
 
 namespace miser::learn {
@@ -14,7 +15,7 @@ struct SignalRows {
   static constexpr std::size_t kLanes = 8;
 
   explicit SignalRows(std::size_t n_columns)
-      : columns(n_columns), stride((n_columns + kLanes - 1) / kLanes * kLanes) {}
+      : columns(n_columns), stride(divide_up(n_columns, kLanes) * kLanes) {}
   std::size_t size() const { return values.size() / stride; }
   std::span<const float> row(std::size_t i) const { return std::span(values).subspan(i * stride, stride); }
   /// Appends a row of `columns` floats.

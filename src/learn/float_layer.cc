@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <initializer_list>
 
+#include "base/divide_up.h"
+
 namespace miser::learn {
 namespace {
 
@@ -15,7 +17,7 @@ void stack(std::initializer_list<const nn::Matrix*> matrices, std::vector<float>
   float* to = out.data();
   for (const nn::Matrix* w : matrices) {
     const std::size_t cols = w->cols();
-    pool.parallel_for((w->rows() + kRowsPerItem - 1) / kRowsPerItem, [&](std::size_t item, int) {
+    pool.parallel_for(divide_up(w->rows(), kRowsPerItem), [&](std::size_t item, int) {
       const std::size_t end = std::min(w->rows(), (item + 1) * kRowsPerItem);
       for (std::size_t r = item * kRowsPerItem; r < end; ++r) w->row(r, {to + r * cols, cols});
     });

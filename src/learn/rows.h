@@ -4,6 +4,7 @@
 #include <span>
 #include <vector>
 
+#include "base/divide_up.h"
 #include "model/model.h"
 #include "nn/rope.h"
 #include "nn/thread_pool.h"
@@ -22,7 +23,7 @@ inline std::span<const float> row_of(const std::vector<float>& matrix, std::size
 template <typename Body>
 void for_rows(nn::ThreadPool& pool, std::size_t n, const Body& body) {
   constexpr std::size_t kRowsPerItem = 8;
-  pool.parallel_for((n + kRowsPerItem - 1) / kRowsPerItem, [&](std::size_t item, int) {
+  pool.parallel_for(divide_up(n, kRowsPerItem), [&](std::size_t item, int) {
     const std::size_t end = std::min(n, (item + 1) * kRowsPerItem);
     for (std::size_t i = item * kRowsPerItem; i < end; ++i) body(i);
   });

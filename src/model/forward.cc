@@ -4,6 +4,7 @@
 #include <array>
 #include <cassert>
 
+#include "base/divide_up.h"
 #include "nn/gemm.h"
 #include "nn/ops.h"
 #include "nn/rope.h"
@@ -21,7 +22,7 @@ constexpr std::size_t kRowsPerItem = 8;
 
 template <typename Body>
 void for_rows(nn::ThreadPool& pool, std::size_t n, const Body& body) {
-  pool.parallel_for((n + kRowsPerItem - 1) / kRowsPerItem, [&](std::size_t item, int) {
+  pool.parallel_for(divide_up(n, kRowsPerItem), [&](std::size_t item, int) {
     const std::size_t end = std::min(n, (item + 1) * kRowsPerItem);
     for (std::size_t i = item * kRowsPerItem; i < end; ++i) body(i);
   });

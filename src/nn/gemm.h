@@ -1,6 +1,8 @@
 #pragma once
 #include <cstddef>
 
+#include "base/divide_up.h"
+
 namespace miser::nn {
 
 /// Row-major float products on the calling thread alone (oneDNN).
@@ -16,7 +18,7 @@ void gemm_nn(std::size_t m, std::size_t n, std::size_t k, float alpha, const flo
 /// whole pairs of its 6-row kernels leave over, oneDNN adds in another order on AVX2 (measured).
 constexpr std::size_t independent_rows(std::size_t n) {
   constexpr std::size_t kPair = 12;
-  return (n + kPair - 1) / kPair * kPair;
+  return divide_up(n, kPair) * kPair;
 }
 
 }  // namespace miser::nn

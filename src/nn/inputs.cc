@@ -55,7 +55,7 @@ void round_inputs(Inputs& in) {
       const std::size_t block = i * n_blocks + b;
       const float found = largest_magnitude(x);
       const float largest = std::isfinite(found) ? std::max(found, kLeastMagnitude) : 1;
-      const std::int32_t sum = round_block(x, kMaxLevel / largest, &in.pairs[block * kQuantColumns / 2]);
+      const std::int32_t sum = round_block(x, kMaxLevel / largest, &in.pairs[block * kPairs]);
       const float scale =
           std::isfinite(found) ? largest / kMaxLevel : std::numeric_limits<float>::quiet_NaN();
       in.scales[block] = scale;
@@ -74,7 +74,7 @@ HWY_EXPORT(round_inputs);
 
 void round_inputs(Inputs& in) {
   const std::size_t n_blocks = in.n * (in.cols / kQuantColumns);
-  in.pairs.resize(n_blocks * kQuantColumns / 2);
+  in.pairs.resize(n_blocks * kPairs);
   in.scales.resize(n_blocks);
   in.sums.resize(n_blocks);
   HWY_DYNAMIC_DISPATCH(round_inputs)(in);

@@ -50,8 +50,8 @@ struct Product {
 inline constexpr std::size_t kManyRows = 16;
 
 /// Computes all `products` of x [n, cols] in one parallel loop. Few rows read each weight once through the
-/// row kernels; kManyRows and more unpack tiles of rows to float and multiply them with oneDNN. Float
-/// throughout. REQUIRES: all matrices have the same cols().
+/// row kernels, those of 4 and 8 bits times x rounded to 16 bits (nn/inputs.h); kManyRows and more unpack
+/// tiles of rows to float and multiply them with oneDNN. REQUIRES: all matrices have the same cols().
 void multiply(std::span<const Product> products, const float* x, std::size_t n, ThreadPool& pool);
 
 }  // namespace miser::nn

@@ -28,7 +28,15 @@ HWY_INLINE const std::uint16_t* halves(const std::byte* bytes) {
 using Ints = hn::RebindToSigned<Floats>;
 using Sums = hn::Vec<Ints>;
 
-/// sum + a[0] b[0] + a[1] b[1] in each lane, which holds two numbers of 16 bits, the first in its lower half.
+// Lanes of two numbers of 16 bits, the first in the lower half.
+HWY_INLINE Sums first_of(Sums pairs) {
+  return hn::ShiftRight<16>(hn::ShiftLeft<16>(pairs));
+}
+HWY_INLINE Sums second_of(Sums pairs) {
+  return hn::ShiftRight<16>(pairs);
+}
+
+/// sum + a[0] b[0] + a[1] b[1] in each lane.
 HWY_INLINE Sums add_pairs(Sums sum, Sums a, Sums b) {
 #if HWY_TARGET == HWY_AVX3_DL
   return Sums{_mm512_dpwssd_epi32(sum.raw, a.raw, b.raw)};
@@ -42,9 +50,8 @@ HWY_INLINE Sums add_pairs(Sums sum, Sums a, Sums b) {
   const int32x4_t lower = vmull_s16(vget_low_s16(a16), vget_low_s16(b16));
   return Sums(vaddq_s32(sum.raw, vpaddq_s32(lower, vmull_high_s16(a16, b16))));
 #else
-  const auto lower = [](Sums v) { return hn::ShiftRight<16>(hn::ShiftLeft<16>(v)); };
-  const auto first = hn::Mul(lower(a), lower(b));
-  return hn::Add(sum, hn::Add(first, hn::Mul(hn::ShiftRight<16>(a), hn::ShiftRight<16>(b))));
+  const auto first = hn::Mul(first_of(a), first_of(b));
+  return hn::Add(sum, hn::Add(first, hn::Mul(second_of(a), second_of(b))));
 #endif
 }
 
@@ -141,8 +148,8 @@ struct Q8Block {
   static HWY_INLINE void for_each_column(const std::byte* block, std::size_t lane, F&& f) {
     for (std::size_t pair = 0; pair < kPairs; ++pair) {
       const Sums both = codes(block, lane, pair);
-      f(first_column(pair), hn::ConvertTo(Floats(), hn::ShiftRight<16>(hn::ShiftLeft<16>(both))));
-      f(first_column(pair) + kPairDistance, hn::ConvertTo(Floats(), hn::ShiftRight<16>(both)));
+      f(first_column(pair), hn::ConvertTo(Floats(), first_of(both)));
+      f(first_column(pair) + kPairDistance, hn::ConvertTo(Floats(), second_of(both)));
     }
   }
   template <std::size_t n, std::size_t n_parts>

@@ -4,6 +4,8 @@
 #include <cstring>
 #include <new>
 
+#include "base/divide_up.h"
+
 namespace miser::nn {
 namespace {
 
@@ -79,11 +81,11 @@ TileKind tile_kind(gguf::TensorType type) {
 AlignedBytes repack(const gguf::TensorFormat& format, const std::byte* data, std::size_t rows,
                     std::size_t cols) {
   const TileKind kind = tile_kind(format.type);
-  const std::size_t n_tiles = (rows + kTileRows - 1) / kTileRows;
+  const std::size_t n_tiles = divide_up(rows, kTileRows);
   const std::size_t bytes = n_tiles * tile_bytes(kind, cols);
   constexpr std::size_t kAlignment = 64;  // a cache line and the widest vector
-  AlignedBytes tiles(static_cast<std::byte*>(
-      std::aligned_alloc(kAlignment, (bytes + kAlignment - 1) / kAlignment * kAlignment)));
+  AlignedBytes tiles(
+      static_cast<std::byte*>(std::aligned_alloc(kAlignment, divide_up(bytes, kAlignment) * kAlignment)));
   if (!tiles) throw std::bad_alloc();
 
   const std::size_t row_blocks = cols / block_columns(kind);
