@@ -106,11 +106,23 @@ void SplitAttention::attend_segments(std::size_t g, std::size_t part, Worker& wo
   const std::size_t first = (part - 1) * segments_per_part_;
   const std::size_t last = std::min(first + segments_per_part_, layer().heads[g].k.size());
   for (std::size_t s = first; s < last; ++s) {
-    if (layer().heads[g].k[s].size() > 0) attend_segment(g, s, state, worker);
+    if (layer().heads[g].k[s].size() == 0) continue;
+    // Items are handed out in order, so this is the one that the thread most likely does next.
+    const std::size_t next_item = part * heads_.size() + g + workers_.size();
+    const auto next = s + 1 < last ? layer().heads[g].k[s + 1].bytes() : first_keys(next_item);
+    attend_segment(g, s, next, state, worker);
   }
 }
 
-void SplitAttention::attend_segment(std::size_t g, std::size_t index, OnlineSoftmax& state, Worker& worker) {
+/// The keys that an item reads first, if there is such an item.
+std::span<const std::byte> SplitAttention::first_keys(std::size_t item) const {
+  const auto& keys = cache_.layer(queries_.layer).heads[item % heads_.size()].k;
+  const std::size_t segment = (item / heads_.size() - 1) * segments_per_part_;
+  return segment < keys.size() ? keys[segment].bytes() : std::span<const std::byte>();
+}
+
+void SplitAttention::attend_segment(std::size_t g, std::size_t index, std::span<const std::byte> next_keys,
+                                    OnlineSoftmax& state, Worker& worker) {
   const Segment& keys = layer().heads[g].k[index];
   const Segment& values = layer().heads[g].v[index];
   const QueryRows q = heads_[g].queries.rows();
@@ -118,12 +130,14 @@ void SplitAttention::attend_segment(std::size_t g, std::size_t index, OnlineSoft
   const std::size_t ld = padded_tokens(n_keys);
   worker.scores.resize(q.n * padded_tokens(Segment::kMaxTokens));
   float* const scores = worker.scores.data();
+  worker.packed.next = values.bytes();
   if (is_half(keys)) {
     score_half_rows(q.plain, q.n, half_rows(keys, head_dim_), scores, ld);
   } else {
     key_scores(keys, cache_.key_side(queries_.layer, g), heads_[g].packed, scores, ld, worker.packed);
   }
   for (std::size_t i = 0; i < q.n; ++i) state.fold(i, {scores + i * ld, n_keys});
+  worker.packed.next = next_keys;
   if (is_half(values)) {
     add_half_rows(scores, ld, q.n, half_rows(values, head_dim_), state.plain_sums(0));
   } else {

@@ -57,6 +57,7 @@ struct Factors {
 
 /// What one thread needs while it reads segments; kept so that reading allocates nothing.
 struct PackedScratch {
+  std::span<const std::byte> next;  ///< what the thread reads after the next call, which prefetches it
   std::vector<Factors> factors;
   std::vector<std::byte> tile;
   std::vector<std::uint16_t> halves;

@@ -247,7 +247,11 @@ void score_keys(const Segment& keys, const Side& side, const PackedQueries& q, s
   }
   rows.factors = scratch.factors.data();
   alignas(64) std::array<std::int32_t, kMaxKeyRows * kRoom> sums;
-  for (const Width width : groups.present()) score_tiles(width, groups, rows, sums.data());
+  const auto widths = groups.present();
+  for (std::size_t i = 0; i < widths.size(); ++i) {
+    score_tiles(widths[i], groups, rows, sums.data());
+    prefetch_share(scratch.next, i, widths.size());
+  }
   score_rows(groups, rows, sums.data(), scratch);
   switch (n) {
     case 1:
@@ -276,6 +280,7 @@ void key_scores(const Segment& keys, const Side& side, const PackedQueries& q, f
   for (std::size_t first = 0; first < q.size(); first += kMaxKeyRows) {
     const std::size_t n = std::min(kMaxKeyRows, q.size() - first);
     HWY_DYNAMIC_DISPATCH(score_keys)(keys, side, q, first, n, scores + first * ld, ld, scratch);
+    scratch.next = {};
   }
 }
 

@@ -11,8 +11,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <span>
 #include <utility>
 
+#include "base/divide_up.h"
+#include "hwy/cache_control.h"
 #include "kv/packed_codes-inl.h"
 #include "kv/packed_groups.h"
 
@@ -21,6 +24,15 @@ namespace miser::kv::HWY_NAMESPACE {
 
 /// Tokens of a segment, and room for what is read in blocks of 64.
 constexpr std::size_t kRoom = Segment::kMaxTokens + 64;
+
+/// Asks for the i-th of n shares of bytes that are read later: all at once would fill the queue of loads.
+HWY_INLINE void prefetch_share(std::span<const std::byte> bytes, std::size_t i, std::size_t n) {
+  constexpr std::size_t kCacheLine = 64;
+  const std::size_t lines = divide_up(bytes.size(), kCacheLine);
+  for (std::size_t line = i * lines / n; line < (i + 1) * lines / n; ++line) {
+    hwy::Prefetch(bytes.data() + line * kCacheLine);
+  }
+}
 
 /// Scales of vectors [i, i + a register) of a group below 16 bits; what lies behind its last is any number.
 HWY_INLINE hn::Vec<F32> load_scales(const Groups& groups, Width width, std::size_t i) {
@@ -35,26 +47,9 @@ HWY_INLINE hn::Vec<F32> load_scales(const Groups& groups, Width width, std::size
   return nn::HWY_NAMESPACE::load_half(F32(), halves.data());
 }
 
-/// out [kRoom] = the scales in the order of the groups, divided by the gain of their width; 0 at 16 bits.
-HWY_INLINE void group_scales(const Groups& groups, float* out) {
-  const F32 d;
-  for (const Width width : groups.present()) {
-    const auto w = static_cast<std::size_t>(width);
-    float* const to = out + groups.first[w];
-    if (width == Width::k16) {
-      std::fill(to, to + groups.count[w], 0.0F);
-      continue;
-    }
-    const auto inverse = hn::Set(d, 1 / level_gain(width));
-    for (std::size_t i = 0; i < groups.count[w]; i += hn::Lanes(d)) {
-      hn::StoreU(hn::Mul(load_scales(groups, width, i), inverse), d, to + i);
-    }
-  }
-}
-
 // `to_token_order`: out [kRows, ld_out] in token order from `in` [kRows, ld_in] in the order of the groups.
-// `to_group_order` is its inverse, of levels of weights: `in` [kRows, kRoom], out [kRows, kWeightRoom], where
-// group w begins at first_out[w] and has room for a register more. Both read and write whole registers.
+// `to_group_order` is its inverse, of weights: out [kRows, kWeightRoom], where group w begins at first_out[w]
+// and has room for a register more. Both read and write whole registers.
 #if HWY_TARGET == HWY_AVX3_DL
 
 template <std::size_t kRows>
@@ -87,20 +82,21 @@ HWY_INLINE void to_token_order(const Groups& groups, const float* in, std::size_
 }
 
 template <std::size_t kRows>
-HWY_INLINE void to_group_order(const Groups& groups, const std::uint16_t* in,
-                               const std::array<std::size_t, kWidthCount>& first_out, std::uint16_t* out) {
+HWY_INLINE void to_group_order(const Groups& groups, const float* in, std::size_t ld_in,
+                               const std::array<std::size_t, kWidthCount>& first_out, float* out) {
   auto to = first_out;
   for (std::size_t first = 0; first < groups.n_tokens; first += 64) {
     const auto masks = token_masks(groups.bytes, groups.n_tokens, first / 64);
-    for (const Width width : groups.present()) {
-      const auto w = static_cast<std::size_t>(width);
-      for (std::size_t part = 0; part < 2; ++part) {
-        const auto mask = static_cast<__mmask32>(masks[w] >> (32 * part));
+    for (std::size_t part = 0; part < 4 && first + 16 * part < groups.n_tokens; ++part) {
+      __m512 v[kRows];
+      for (std::size_t r = 0; r < kRows; ++r) v[r] = _mm512_loadu_ps(in + r * ld_in + first + 16 * part);
+      for (const Width width : groups.present()) {
+        const auto w = static_cast<std::size_t>(width);
+        const auto mask = static_cast<__mmask16>(masks[w] >> (16 * part));
         for (std::size_t r = 0; r < kRows; ++r) {
-          const __m512i v = _mm512_loadu_si512(in + r * kRoom + first + 32 * part);
-          _mm512_storeu_si512(out + r * kWeightRoom + to[w], _mm512_maskz_compress_epi16(mask, v));
+          _mm512_storeu_ps(out + r * kWeightRoom + to[w], _mm512_maskz_compress_ps(mask, v[r]));
         }
-        to[w] += static_cast<std::size_t>(std::popcount(mask));
+        to[w] += static_cast<std::size_t>(std::popcount(static_cast<unsigned>(mask)));
       }
     }
   }
@@ -111,7 +107,7 @@ HWY_INLINE void to_group_order(const Groups& groups, const std::uint16_t* in,
 #if HWY_TARGET == HWY_AVX2
 
 /// For each mask of 8 tokens: `rank` says which of the next floats of its group a token takes, or -1 if it is
-/// not in the mask; `chosen` are the bytes of the 16-bit numbers in the mask, one after the other.
+/// not in the mask; `chosen` are the tokens in the mask, one after the other.
 struct OrderTables {
   constexpr OrderTables() {
     for (unsigned mask = 0; mask < 256; ++mask) {
@@ -119,14 +115,12 @@ struct OrderTables {
       for (std::int8_t t = 0; t < 8; ++t) {
         const bool in = (mask >> t & 1U) != 0;
         rank[mask][t] = in ? n : std::int8_t{-1};
-        if (!in) continue;
-        for (std::int8_t byte = 0; byte < 2; ++byte) chosen[mask][2 * n + byte] = 2 * t + byte;
-        ++n;
+        if (in) chosen[mask][n++] = t;
       }
     }
   }
   std::int8_t rank[256][8]{};
-  alignas(16) std::int8_t chosen[256][16]{};
+  std::int8_t chosen[256][8]{};
 };
 inline constexpr OrderTables kOrderTables;
 
@@ -196,18 +190,15 @@ HWY_INLINE void to_token_order(const Groups& groups, const float* in, std::size_
 }
 
 template <std::size_t kRows>
-HWY_INLINE void to_group_order(const Groups& groups, const std::uint16_t* in,
-                               const std::array<std::size_t, kWidthCount>& first_out, std::uint16_t* out) {
+HWY_INLINE void to_group_order(const Groups& groups, const float* in, std::size_t ld_in,
+                               const std::array<std::size_t, kWidthCount>& first_out, float* out) {
   for_each_eight(groups, first_out, [&](std::size_t token, const auto& each) HWY_ATTR {
-    __m128i v[kRows];
-    for (std::size_t r = 0; r < kRows; ++r) {
-      v[r] = _mm_load_si128(reinterpret_cast<const __m128i*>(in + r * kRoom + token));
-    }
+    __m256 v[kRows];
+    for (std::size_t r = 0; r < kRows; ++r) v[r] = _mm256_loadu_ps(in + r * ld_in + token);
     each([&](std::uint8_t mask, std::size_t place) HWY_ATTR {
-      const __m128i chosen = _mm_load_si128(reinterpret_cast<const __m128i*>(kOrderTables.chosen[mask]));
+      const __m256i chosen = load_lanes(kOrderTables.chosen[mask]);
       for (std::size_t r = 0; r < kRows; ++r) {
-        _mm_storeu_si128(reinterpret_cast<__m128i*>(out + r * kWeightRoom + place),
-                         _mm_shuffle_epi8(v[r], chosen));
+        _mm256_storeu_ps(out + r * kWeightRoom + place, _mm256_permutevar8x32_ps(v[r], chosen));
       }
     });
   });
@@ -227,12 +218,12 @@ HWY_INLINE void to_token_order(const Groups& groups, const float* in, std::size_
 }
 
 template <std::size_t kRows>
-HWY_INLINE void to_group_order(const Groups& groups, const std::uint16_t* in,
-                               const std::array<std::size_t, kWidthCount>& first_out, std::uint16_t* out) {
+HWY_INLINE void to_group_order(const Groups& groups, const float* in, std::size_t ld_in,
+                               const std::array<std::size_t, kWidthCount>& first_out, float* out) {
   for (const Width width : groups.present()) {
-    std::uint16_t* const to = out + first_out[static_cast<std::size_t>(width)];
+    float* const to = out + first_out[static_cast<std::size_t>(width)];
     for_each_token(groups.bytes, groups.n_tokens, width, [&](std::size_t token, std::size_t rank) {
-      for (std::size_t r = 0; r < kRows; ++r) to[r * kWeightRoom + rank] = in[r * kRoom + token];
+      for (std::size_t r = 0; r < kRows; ++r) to[r * kWeightRoom + rank] = in[r * ld_in + token];
     });
   }
 }

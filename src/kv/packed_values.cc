@@ -184,7 +184,7 @@ struct HalfRow {
   const std::uint16_t* row;
 };
 
-/// Vectors of 16 bits; takes their weights out of `centred`.
+/// Vectors of 16 bits.
 HWY_INLINE void add_exact(const Groups& groups, const float* weights, std::size_t ld, std::size_t n_rows,
                           const ValueSums& sums, PackedScratch& scratch) {
   const auto w = static_cast<std::size_t>(Width::k16);
@@ -196,26 +196,27 @@ HWY_INLINE void add_exact(const Groups& groups, const float* weights, std::size_
         for (std::size_t r = 0; r < n_rows; ++r) {
           add_scaled(weights[r * ld + token], groups.head_dim, HalfRow{scratch.halves.data()},
                      sums.plain + r * groups.head_dim);
-          sums.centred[r] -= weights[r * ld + token];
         }
       });
 }
 
 /// Up to kMaxValueRows rows.
-HWY_INLINE void add_coded(const Groups& groups, const ValueScales& scales, const float* weights,
-                          std::size_t ld, std::size_t n_rows, const ValueSums& sums, PackedScratch& scratch) {
+HWY_INLINE void add_coded(const Groups& groups, const float* weights, std::size_t ld, std::size_t n_rows,
+                          const ValueSums& sums, PackedScratch& scratch) {
   const std::size_t channels = groups.n_slabs() * kSlab;
   GroupedWeights grouped;
-  group_weights(groups, scales, weights, ld, n_rows, grouped);
+  group_weights(groups, weights, ld, n_rows, grouped);
   scratch.sums.assign(n_rows * channels, 0);
   alignas(64) std::array<Factors, kMaxValueRows * kQuadRoom> factors;
-  for (const Width width : groups.present()) {
-    const auto w = static_cast<std::size_t>(width);
+  const auto widths = groups.present();
+  for (std::size_t i = 0; i < widths.size(); ++i) {
+    prefetch_share(scratch.next, i, widths.size());
+    const auto w = static_cast<std::size_t>(widths[i]);
     for (std::size_t r = 0; r < n_rows; ++r) {
       make_factors(grouped.levels.data() + r * kWeightRoom + grouped.first[w], groups.tiled[w],
                    factors.data() + r * kQuadRoom);
     }
-    add_tiles(width, groups, n_rows, factors.data(), scratch.sums.data());
+    add_tiles(widths[i], groups, n_rows, factors.data(), scratch.sums.data());
   }
   RowTile tile(groups, n_rows, grouped.levels.data(), scratch.sums.data(), scratch);
   add_rows(groups, grouped.first, tile);
@@ -231,13 +232,13 @@ HWY_INLINE void add_coded(const Groups& groups, const ValueScales& scales, const
 void add_packed(const Segment& values, const Side& side, const float* weights, std::size_t ld,
                 std::size_t n_rows, const ValueSums& sums, PackedScratch& scratch) {
   const Groups groups(values, side);
-  const ValueScales scales(groups);
   for (std::size_t first = 0; first < n_rows; first += kMaxValueRows) {
     const std::size_t n = std::min(kMaxValueRows, n_rows - first);
     const ValueSums part{sums.plain + first * groups.head_dim, sums.rotated + first * groups.head_dim,
                          sums.centred + first};
-    add_coded(groups, scales, weights + first * ld, ld, n, part, scratch);
+    add_coded(groups, weights + first * ld, ld, n, part, scratch);
     add_exact(groups, weights + first * ld, ld, n, part, scratch);
+    scratch.next = {};
   }
 }
 

@@ -25,95 +25,84 @@ struct RowWeights {
   float sum;   ///< of the weights
 };
 
-/// out [kRows, kRoom] = weights [kRows, ld] times scale / unit, in token order.
-template <std::size_t kRows>
-HWY_INLINE void quantise(const float* weights, std::size_t ld, const float* scale, std::size_t n_tokens,
-                         std::uint16_t* out, std::array<RowWeights, kMaxValueRows>& rows) {
-  const F32 d;
-  const hn::RebindToUnsigned<F32> d32;
-  const hn::Rebind<std::uint16_t, F32> d16;
-  const std::size_t lanes = hn::Lanes(d);
-  hn::Vec<F32> largest[kRows];
-  hn::Vec<F32> sum[kRows];
-  std::fill(largest, largest + kRows, hn::Zero(d));
-  std::fill(sum, sum + kRows, hn::Zero(d));
-  const auto take = [&](std::size_t r, hn::Vec<F32> w, hn::Vec<F32> s) HWY_ATTR {
-    largest[r] = hn::Max(largest[r], hn::Mul(w, s));
-    sum[r] = hn::Add(sum[r], w);
-  };
-  std::size_t i = 0;
-  for (; i + lanes <= n_tokens; i += lanes) {
-    const auto s = hn::Load(d, scale + i);
-    for (std::size_t r = 0; r < kRows; ++r) take(r, hn::LoadU(d, weights + r * ld + i), s);
-  }
-  if (i < n_tokens) {
-    const auto inside = hn::FirstN(d, n_tokens - i);
-    const auto s = hn::IfThenElseZero(inside, hn::Load(d, scale + i));
-    for (std::size_t r = 0; r < kRows; ++r) {
-      take(r, hn::IfThenElseZero(inside, hn::LoadU(d, weights + r * ld + i)), s);
-    }
-  }
-  const auto round = hn::Set(d, 0x1p23F);  // whose unit is 1: a sum's lowest bits are the rounded number
-  for (std::size_t r = 0; r < kRows; ++r) {
-    const float max = hn::GetLane(hn::MaxOfLanes(d, largest[r]));
-    const bool any = max > kMaxWeight * FLT_MIN;  // so that its inverse is finite
-    const auto inverse = hn::Set(d, any ? static_cast<float>(kMaxWeight) / max : 0.0F);
-    rows[r] = {any ? max / static_cast<float>(kMaxWeight) : 0.0F, hn::GetLane(hn::SumOfLanes(d, sum[r]))};
-    for (i = 0; i < n_tokens; i += lanes) {  // what is made of weights behind the last is not read
-      const auto product = hn::Mul(hn::LoadU(d, weights + r * ld + i), hn::Load(d, scale + i));
-      const auto level = hn::BitCast(d32, hn::MulAdd(product, inverse, round));
-      hn::StoreU(hn::TruncateTo(d16, level), d16, out + r * kRoom + i);
-    }
-  }
-}
-
-/// Scales of all vectors in token order, as group_scales() has them.
-class ValueScales {
- public:
-  explicit ValueScales(const Groups& groups) {
-    if (groups.present().size() == 1) {
-      group_scales(groups, scale_.data());
-    } else {
-      alignas(64) std::array<float, kRoom> in_groups;
-      group_scales(groups, in_groups.data());
-      to_token_order<1>(groups, in_groups.data(), kRoom, scale_.data(), kRoom);
-    }
-  }
-  const float* data() const { return scale_.data(); }
-
- private:
-  alignas(64) std::array<float, kRoom> scale_;
-};
-
-/// The weights of up to kMaxValueRows rows.
+/// The weights of up to kMaxValueRows rows, those of 16 bits left out.
 struct GroupedWeights {
   std::array<std::size_t, kWidthCount> first;  ///< where those of each width begin
   alignas(64) std::array<std::uint16_t, kMaxValueRows * kWeightRoom> levels;
   std::array<RowWeights, kMaxValueRows> rows;
 };
 
+/// Multiplies weights [kRows, kWeightRoom], in the order of the groups, by the scales of their vectors, in
+/// place; the largest products and the sums of the weights in each lane.
 template <std::size_t kRows>
-HWY_INLINE void group_weights(const Groups& groups, const ValueScales& scales, const float* weights,
-                              std::size_t ld, GroupedWeights& to) {
-  std::size_t at = 0;
-  for (std::size_t w = 0; w < kWidthCount; ++w) {
-    to.first[w] = at;
-    at += (groups.count[w] + 63U) / 32 * 32;  // a whole register may be written at its end
+HWY_INLINE void scale_weights(const Groups& groups, const std::array<std::size_t, kWidthCount>& first,
+                              float* weights, hn::Vec<F32> (&largest)[kRows], hn::Vec<F32> (&sum)[kRows]) {
+  const F32 d;
+  const std::size_t lanes = hn::Lanes(d);
+  std::fill(largest, largest + kRows, hn::Zero(d));
+  std::fill(sum, sum + kRows, hn::Zero(d));
+  for (const Width width : groups.present()) {
+    if (width == Width::k16) continue;
+    const auto w = static_cast<std::size_t>(width);
+    const auto inverse_gain = hn::Set(d, 1 / level_gain(width));
+    const auto take = [&](std::size_t i, auto&& keep) HWY_ATTR {
+      const auto scale = keep(hn::Mul(load_scales(groups, width, i), inverse_gain));
+      for (std::size_t r = 0; r < kRows; ++r) {
+        float* const at = weights + r * kWeightRoom + first[w] + i;
+        const auto weight = keep(hn::LoadU(d, at));
+        const auto product = hn::Mul(weight, scale);
+        largest[r] = hn::Max(largest[r], product);
+        sum[r] = hn::Add(sum[r], weight);
+        hn::StoreU(product, d, at);
+      }
+    };
+    std::size_t i = 0;
+    for (; i + lanes <= groups.count[w]; i += lanes) take(i, [](auto v) HWY_ATTR { return v; });
+    if (i == groups.count[w]) continue;
+    const auto inside = hn::FirstN(d, groups.count[w] - i);
+    take(i, [&](auto v) HWY_ATTR { return hn::IfThenElseZero(inside, v); });
   }
-  alignas(64) std::array<std::uint16_t, kRows * kRoom> ordered;
-  quantise<kRows>(weights, ld, scales.data(), groups.n_tokens, ordered.data(), to.rows);
-  to_group_order<kRows>(groups, ordered.data(), to.first, to.levels.data());
 }
 
-HWY_INLINE void group_weights(const Groups& groups, const ValueScales& scales, const float* weights,
-                              std::size_t ld, std::size_t n_rows, GroupedWeights& to) {
+template <std::size_t kRows>
+HWY_INLINE void group_weights(const Groups& groups, const float* weights, std::size_t ld,
+                              GroupedWeights& to) {
+  std::size_t end = 0;
+  for (std::size_t w = 0; w < kWidthCount; ++w) {
+    to.first[w] = end;
+    end += (groups.count[w] + 63U) / 32 * 32;  // a whole register may be written at its end
+  }
+  alignas(64) std::array<float, kRows * kWeightRoom> products;
+  to_group_order<kRows>(groups, weights, ld, to.first, products.data());
+  hn::Vec<F32> largest[kRows];
+  hn::Vec<F32> sum[kRows];
+  scale_weights<kRows>(groups, to.first, products.data(), largest, sum);
+  const F32 d;
+  const hn::RebindToUnsigned<F32> d32;
+  const hn::Rebind<std::uint16_t, F32> d16;
+  const auto round = hn::Set(d, 0x1p23F);  // whose unit is 1: a sum's lowest bits are the rounded number
+  for (std::size_t r = 0; r < kRows; ++r) {
+    const float max = hn::GetLane(hn::MaxOfLanes(d, largest[r]));
+    const bool any = max > kMaxWeight * FLT_MIN;  // so that its inverse is finite
+    const auto inverse = hn::Set(d, any ? static_cast<float>(kMaxWeight) / max : 0.0F);
+    to.rows[r] = {any ? max / static_cast<float>(kMaxWeight) : 0.0F, hn::GetLane(hn::SumOfLanes(d, sum[r]))};
+    const std::size_t first = r * kWeightRoom;
+    for (std::size_t i = first; i < first + end; i += hn::Lanes(d)) {  // what lies between groups is not read
+      const auto level = hn::MulAdd(hn::Load(d, products.data() + i), inverse, round);
+      hn::StoreU(hn::TruncateTo(d16, hn::BitCast(d32, level)), d16, to.levels.data() + i);
+    }
+  }
+}
+
+HWY_INLINE void group_weights(const Groups& groups, const float* weights, std::size_t ld, std::size_t n_rows,
+                              GroupedWeights& to) {
   switch (n_rows) {
     case 1:
-      return group_weights<1>(groups, scales, weights, ld, to);
+      return group_weights<1>(groups, weights, ld, to);
     case 2:
-      return group_weights<2>(groups, scales, weights, ld, to);
+      return group_weights<2>(groups, weights, ld, to);
     default:
-      return group_weights<kMaxValueRows>(groups, scales, weights, ld, to);
+      return group_weights<kMaxValueRows>(groups, weights, ld, to);
   }
 }
 

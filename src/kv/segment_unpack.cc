@@ -13,6 +13,23 @@ MISER_BEFORE_NAMESPACE();
 namespace miser::kv::HWY_NAMESPACE {
 namespace {
 
+/// out [kRoom] = the scales in the order of the groups, divided by the gain of their width; 0 at 16 bits.
+HWY_INLINE void group_scales(const Groups& groups, float* out) {
+  const F32 d;
+  for (const Width width : groups.present()) {
+    const auto w = static_cast<std::size_t>(width);
+    float* const to = out + groups.first[w];
+    if (width == Width::k16) {
+      std::fill(to, to + groups.count[w], 0.0F);
+      continue;
+    }
+    const auto inverse = hn::Set(d, 1 / level_gain(width));
+    for (std::size_t i = 0; i < groups.count[w]; i += hn::Lanes(d)) {
+      hn::StoreU(hn::Mul(load_scales(groups, width, i), inverse), d, to + i);
+    }
+  }
+}
+
 /// A group on its way into the rows of a tile.
 struct Group {
   const float* scale;          ///< [count] divided by the gain
