@@ -162,6 +162,9 @@ class Memory(RunTest):
         self.assertEqual(found["stop_reason"], "context")
         self.assertGreater(found["kv"]["dropped_tokens"], 300)
 
+    def test_overflow_without_a_limit_is_refused(self):
+        self.assert_fails(run("-p", PROMPT, "--kv-overflow", "drop-oldest"), 2, "--kv-overflow", "--kv-memory")
+
     def test_too_little_for_the_prompt_is_told_before_the_work(self):
         result = run("-p", "word " * 500, "--kv-memory", self.room_for_few_tokens())
         self.assert_fails(result, 1, "the prompt has", "--kv-memory")
