@@ -70,25 +70,24 @@ kv::ScaleRule scale_rule(const std::string& scales_flag) {
 }
 
 void add_memory_options(CLI::App& command, SessionOptions& session) {
-  CLI::Option* const memory =
-      command
-          .add_option_function<std::string>(
-              "--kv-memory", [&session](const std::string& text) { session.kv_memory = *parse_bytes(text); },
-              "Most bytes that the cache ever takes, as 8MiB: the vectors that matter least lose bits where "
-              "more is needed")
-          ->check(CLI::Validator(
-              [](const std::string& text) {
-                return parse_bytes(text) ? "" : fmt::format("found '{}', expected bytes, as 8MiB", text);
-              },
-              ""))
-          ->type_name("SIZE");
+  command
+      .add_option_function<std::string>(
+          "--kv-memory", [&session](const std::string& text) { session.kv_memory = *parse_bytes(text); },
+          "Most bytes that the cache ever takes, as 8MiB: the vectors that matter least lose bits where "
+          "more is needed")
+      ->check(CLI::Validator(
+          [](const std::string& text) {
+            return parse_bytes(text) ? "" : fmt::format("found '{}', expected bytes, as 8MiB", text);
+          },
+          ""))
+      ->type_name("SIZE");
   command
       .add_option_function<std::string>(
           "--kv-overflow",
           [&session](const std::string& text) { session.kv_drop_oldest = text == "drop-oldest"; },
           "When no vector can lose bits any more: stop, or drop-oldest, which goes on without the oldest "
           "tokens")
-      ->needs(memory)
+      ->needs("--kv-memory")
       ->check(CLI::IsMember({"stop", "drop-oldest"}))
       ->type_name("WHAT");
 }

@@ -115,8 +115,8 @@ void SplitAttention::attend_segments(std::size_t g, std::size_t part, Worker& wo
 }
 
 /// The keys that an item reads first, if there is such an item.
-std::span<const std::byte> SplitAttention::first_keys(std::size_t item) const {
-  const auto& keys = cache_.layer(queries_.layer).heads[item % heads_.size()].k;
+std::span<const std::byte> SplitAttention::first_keys(std::size_t item) {
+  const auto& keys = layer().heads[item % heads_.size()].k;
   const std::size_t segment = (item / heads_.size() - 1) * segments_per_part_;
   return segment < keys.size() ? keys[segment].bytes() : std::span<const std::byte>();
 }
@@ -130,19 +130,18 @@ void SplitAttention::attend_segment(std::size_t g, std::size_t index, std::span<
   const std::size_t ld = padded_tokens(n_keys);
   worker.scores.resize(q.n * padded_tokens(Segment::kMaxTokens));
   float* const scores = worker.scores.data();
-  worker.packed.next = values.bytes();
   if (is_half(keys)) {
     score_half_rows(q.plain, q.n, half_rows(keys, head_dim_), scores, ld);
   } else {
-    key_scores(keys, cache_.key_side(queries_.layer, g), heads_[g].packed, scores, ld, worker.packed);
+    key_scores(keys, cache_.key_side(queries_.layer, g), heads_[g].packed, scores, ld, worker.packed,
+               values.bytes());
   }
   for (std::size_t i = 0; i < q.n; ++i) state.fold(i, {scores + i * ld, n_keys});
-  worker.packed.next = next_keys;
   if (is_half(values)) {
     add_half_rows(scores, ld, q.n, half_rows(values, head_dim_), state.plain_sums(0));
   } else {
     const ValueSums sums{state.plain_sums(0), state.rotated_sums(0), state.centred_sums(0)};
-    add_values(values, cache_.value_side(queries_.layer, g), scores, ld, q.n, sums, worker.packed);
+    add_values(values, cache_.value_side(queries_.layer, g), scores, ld, q.n, sums, worker.packed, next_keys);
   }
 }
 

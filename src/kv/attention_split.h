@@ -56,7 +56,7 @@ class SplitAttention {
   void prepare(std::size_t g);
   void attend_exact(std::size_t g);
   void attend_segments(std::size_t g, std::size_t part, Worker& worker);
-  std::span<const std::byte> first_keys(std::size_t item) const;
+  std::span<const std::byte> first_keys(std::size_t item);
   void attend_segment(std::size_t g, std::size_t index, std::span<const std::byte> next_keys,
                       OnlineSoftmax& state, Worker& worker);
   void finish(std::size_t g);

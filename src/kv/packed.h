@@ -57,7 +57,6 @@ struct Factors {
 
 /// What one thread needs while it reads segments; kept so that reading allocates nothing.
 struct PackedScratch {
-  std::span<const std::byte> next;  ///< what the thread reads after the next call, which prefetches it
   std::vector<Factors> factors;
   std::vector<std::byte> tile;
   std::vector<std::uint16_t> halves;
@@ -66,9 +65,10 @@ struct PackedScratch {
 
 /// scores [q.size(), ld] = the scores of all vectors of `keys` in token order, centre and score correction
 /// included. Rows are written up to padded_tokens(keys.size()); what lies behind the last token means
-/// nothing. REQUIRES: ld >= padded_tokens(keys.size()).
+/// nothing. `next` is what the thread reads afterwards; it is prefetched.
+/// REQUIRES: ld >= padded_tokens(keys.size()).
 void key_scores(const Segment& keys, const Side& side, const PackedQueries& q, float* scores, std::size_t ld,
-                PackedScratch& scratch);
+                PackedScratch& scratch, std::span<const std::byte> next = {});
 
 /// Weighted sums of values, added to what is there. 1- to 8-bit vectors are summed as they are stored: the
 /// whole sum is plain + R^T rotated + centred * centre.
@@ -78,9 +78,11 @@ struct ValueSums {
   float* centred;  ///< [n_rows], the weight of the others
 };
 
-/// Adds the vectors of `values` times weights [n_rows, ld], which are in token order and not negative.
+/// Adds the vectors of `values` times weights [n_rows, ld], which are in token order and not negative. `next`
+/// as above.
 /// REQUIRES: 1 <= n_rows <= kMaxPackedRows, ld >= padded_tokens(values.size()).
 void add_values(const Segment& values, const Side& side, const float* weights, std::size_t ld,
-                std::size_t n_rows, const ValueSums& sums, PackedScratch& scratch);
+                std::size_t n_rows, const ValueSums& sums, PackedScratch& scratch,
+                std::span<const std::byte> next = {});
 
 }  // namespace miser::kv

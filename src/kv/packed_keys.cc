@@ -236,7 +236,8 @@ HWY_INLINE void finish(const Groups& groups, const PackedQueries& q, const Queri
 }  // namespace
 
 void score_keys(const Segment& keys, const Side& side, const PackedQueries& q, std::size_t first,
-                std::size_t n, float* scores, std::size_t ld, PackedScratch& scratch) {
+                std::size_t n, float* scores, std::size_t ld, PackedScratch& scratch,
+                std::span<const std::byte> next) {
   const Groups groups(keys, side);
   const std::size_t channels = groups.n_slabs() * kSlab;
   Queries rows{n, first, nullptr, {}};
@@ -250,7 +251,7 @@ void score_keys(const Segment& keys, const Side& side, const PackedQueries& q, s
   const auto widths = groups.present();
   for (std::size_t i = 0; i < widths.size(); ++i) {
     score_tiles(widths[i], groups, rows, sums.data());
-    prefetch_share(scratch.next, i, widths.size());
+    prefetch_share(next, i, widths.size());
   }
   score_rows(groups, rows, sums.data(), scratch);
   switch (n) {
@@ -274,13 +275,13 @@ namespace miser::kv {
 HWY_EXPORT(score_keys);
 
 void key_scores(const Segment& keys, const Side& side, const PackedQueries& q, float* scores, std::size_t ld,
-                PackedScratch& scratch) {
+                PackedScratch& scratch, std::span<const std::byte> next) {
   assert(ld >= padded_tokens(keys.size()) && side.kind == SideKind::kKeys);
   if (keys.size() == 0) return;
   for (std::size_t first = 0; first < q.size(); first += kMaxKeyRows) {
     const std::size_t n = std::min(kMaxKeyRows, q.size() - first);
-    HWY_DYNAMIC_DISPATCH(score_keys)(keys, side, q, first, n, scores + first * ld, ld, scratch);
-    scratch.next = {};
+    HWY_DYNAMIC_DISPATCH(score_keys)(keys, side, q, first, n, scores + first * ld, ld, scratch, next);
+    next = {};  // once is enough
   }
 }
 

@@ -202,7 +202,7 @@ HWY_INLINE void add_exact(const Groups& groups, const float* weights, std::size_
 
 /// Up to kMaxValueRows rows.
 HWY_INLINE void add_coded(const Groups& groups, const float* weights, std::size_t ld, std::size_t n_rows,
-                          const ValueSums& sums, PackedScratch& scratch) {
+                          const ValueSums& sums, PackedScratch& scratch, std::span<const std::byte> next) {
   const std::size_t channels = groups.n_slabs() * kSlab;
   GroupedWeights grouped;
   group_weights(groups, weights, ld, n_rows, grouped);
@@ -210,7 +210,7 @@ HWY_INLINE void add_coded(const Groups& groups, const float* weights, std::size_
   alignas(64) std::array<Factors, kMaxValueRows * kQuadRoom> factors;
   const auto widths = groups.present();
   for (std::size_t i = 0; i < widths.size(); ++i) {
-    prefetch_share(scratch.next, i, widths.size());
+    prefetch_share(next, i, widths.size());
     const auto w = static_cast<std::size_t>(widths[i]);
     for (std::size_t r = 0; r < n_rows; ++r) {
       make_factors(grouped.levels.data() + r * kWeightRoom + grouped.first[w], groups.tiled[w],
@@ -230,15 +230,16 @@ HWY_INLINE void add_coded(const Groups& groups, const float* weights, std::size_
 }  // namespace
 
 void add_packed(const Segment& values, const Side& side, const float* weights, std::size_t ld,
-                std::size_t n_rows, const ValueSums& sums, PackedScratch& scratch) {
+                std::size_t n_rows, const ValueSums& sums, PackedScratch& scratch,
+                std::span<const std::byte> next) {
   const Groups groups(values, side);
   for (std::size_t first = 0; first < n_rows; first += kMaxValueRows) {
     const std::size_t n = std::min(kMaxValueRows, n_rows - first);
     const ValueSums part{sums.plain + first * groups.head_dim, sums.rotated + first * groups.head_dim,
                          sums.centred + first};
-    add_coded(groups, weights + first * ld, ld, n, part, scratch);
+    add_coded(groups, weights + first * ld, ld, n, part, scratch, next);
     add_exact(groups, weights + first * ld, ld, n, part, scratch);
-    scratch.next = {};
+    next = {};  // once is enough
   }
 }
 
@@ -251,10 +252,11 @@ namespace miser::kv {
 HWY_EXPORT(add_packed);
 
 void add_values(const Segment& values, const Side& side, const float* weights, std::size_t ld,
-                std::size_t n_rows, const ValueSums& sums, PackedScratch& scratch) {
+                std::size_t n_rows, const ValueSums& sums, PackedScratch& scratch,
+                std::span<const std::byte> next) {
   assert(n_rows <= kMaxPackedRows && ld >= padded_tokens(values.size()) && side.kind == SideKind::kValues);
   if (values.size() == 0) return;
-  HWY_DYNAMIC_DISPATCH(add_packed)(values, side, weights, ld, n_rows, sums, scratch);
+  HWY_DYNAMIC_DISPATCH(add_packed)(values, side, weights, ld, n_rows, sums, scratch, next);
 }
 
 }  // namespace miser::kv
