@@ -2,14 +2,13 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <string>
 
-#include "base/error.h"
+#include "temporary_folder.h"
 
 namespace miser::cli {
 namespace {
@@ -23,14 +22,10 @@ constexpr const char* kName = "SmolLM2-135M-Instruct.Q4_1.gguf";
 class DefaultModel : public testing::Test {
  protected:
   void SetUp() override {
-    std::string pattern = testing::TempDir() + "default_model_XXXXXX";
-    ASSERT_NE(mkdtemp(pattern.data()), nullptr);
-    root_ = pattern;
     unsetenv("MISER_MODEL_DIR");
     unsetenv("XDG_CACHE_HOME");
     setenv("HOME", root_.c_str(), 1);
   }
-  void TearDown() override { fs::remove_all(root_); }
 
   std::string make_model(const fs::path& directory) {
     fs::create_directories(directory);
@@ -38,16 +33,10 @@ class DefaultModel : public testing::Test {
     return (directory / kName).string();
   }
 
-  std::string error() {
-    try {
-      default_model_path();
-    } catch (const Error& e) {
-      return e.what();
-    }
-    return "nothing was thrown";
-  }
+  static std::string error() { return test::error_of(default_model_path); }
 
-  fs::path root_;
+  test::TemporaryFolder folder_;
+  fs::path root_ = folder_.file("home");
 };
 
 TEST_F(DefaultModel, LiesInTheCacheOfTheHomeDirectory) {

@@ -5,21 +5,20 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <cstdlib>
-#include <filesystem>
 #include <fstream>
-#include <functional>
 #include <iterator>
 
-#include "base/error.h"
 #include "eval/kl_result.h"
 #include "eval/progress.h"
 #include "eval_kl_bench.h"
+#include "temporary_folder.h"
 
 namespace miser::eval {
 namespace {
 
 using nlohmann::json;
+using test::error_of;
+using test::TemporaryFolder;
 using testing::HasSubstr;
 
 json header(const std::vector<std::string>& kv, std::size_t contexts, std::size_t length, std::size_t skip,
@@ -37,19 +36,6 @@ json header(const std::vector<std::string>& kv, std::size_t contexts, std::size_
           {"reference", {{"name", "f16"}}}};
 }
 
-/// A folder that goes away with the test.
-struct Folder {
-  Folder() {
-    std::string name = (std::filesystem::temp_directory_path() / "miser_kl_XXXXXX").string();
-    path = mkdtemp(name.data());
-  }
-  ~Folder() { std::filesystem::remove_all(path); }
-  Folder(const Folder&) = delete;
-  Folder& operator=(const Folder&) = delete;
-  std::string file(const std::string& name) const { return (path / name).string(); }
-  std::filesystem::path path;
-};
-
 std::string read(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
   return {std::istreambuf_iterator<char>(file), {}};
@@ -57,15 +43,6 @@ std::string read(const std::string& path) {
 
 void write(const std::string& path, std::string_view text) {
   std::ofstream(path, std::ios::binary) << text;
-}
-
-std::string message_of(const std::function<void()>& f) {
-  try {
-    f();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
 }
 
 constexpr std::size_t kLength = 100;
@@ -94,7 +71,7 @@ std::string printed(const KlState& state) {
 
 TEST(KlState, RunKilledAnywhereAndResumedEqualsTheUninterruptedRun) {
   Bench bench("f32_long");
-  const Folder folder;
+  const TemporaryFolder folder;
   const std::string whole = printed(run_shard(bench, folder.file("whole"), 0, 1));
   const std::string bytes = read(folder.file("whole"));
   for (const std::size_t size : {std::size_t{0}, std::size_t{40}, bytes.find('\n'), bytes.find('\n') + 1,
@@ -108,22 +85,22 @@ TEST(KlState, RunKilledAnywhereAndResumedEqualsTheUninterruptedRun) {
 
 TEST(KlState, ShardsMergedInAnyOrderEqualTheSingleRun) {
   Bench bench("f32_long");
-  const Folder folder;
+  const TemporaryFolder folder;
   const std::string whole = printed(run_shard(bench, folder.file("whole"), 0, 1));
   for (const std::size_t i : {0, 1, 2}) run_shard(bench, folder.file(std::to_string(i)), i, 3);
   EXPECT_EQ(printed(merge_kl_states({folder.file("2"), folder.file("0"), folder.file("1")})), whole);
-  EXPECT_THAT(message_of([&] {
+  EXPECT_THAT(error_of([&] {
                 merge_kl_states({folder.file("2"), folder.file("0")});
               }),
               HasSubstr("no state has context 1 of 5"));
-  EXPECT_THAT(message_of([&] {
+  EXPECT_THAT(error_of([&] {
                 merge_kl_states({folder.file("whole"), folder.file("0")});
               }),
               HasSubstr("context 0 is in two states"));
 }
 
 TEST(KlState, RejectsWhatItDidNotWriteNamingFileLineAndReason) {
-  const Folder folder;
+  const TemporaryFolder folder;
   const std::string path = folder.file("state");
   KlState state{header({"f16"}, 2, 4, 1), {}};
   ContextRecord record;
@@ -151,26 +128,26 @@ TEST(KlState, RejectsWhatItDidNotWriteNamingFileLineAndReason) {
   };
   for (const auto& [text, reason] : cases) {
     write(path, text);
-    EXPECT_THAT(message_of([&] { read_kl_state(path); }), HasSubstr(reason)) << text;
+    EXPECT_THAT(error_of([&] { read_kl_state(path); }), HasSubstr(reason)) << text;
   }
   write(path, first + good);
   EXPECT_EQ(read_kl_state(path).records.size(), 1U);
 }
 
 TEST(KlState, OfOtherOptionsIsRejectedAndLeftAlone) {
-  const Folder folder;
+  const TemporaryFolder folder;
   const std::string path = folder.file("state");
   KlState state{header({"f16", "q4"}, 2, 4, 1), {}};
   { const KlStateWriter writer(path, state); }
   const std::string before = read(path);
   KlState other{header({"f16", "q2"}, 2, 4, 1), {}};
-  EXPECT_THAT(message_of([&] { const KlStateWriter writer(path, other); }),
+  EXPECT_THAT(error_of([&] { const KlStateWriter writer(path, other); }),
               HasSubstr("the state of another run: kv is [\"f16\",\"q4\"], expected [\"f16\",\"q2\"]"));
   EXPECT_EQ(read(path), before);
   write(path, "notes without end of line");
-  EXPECT_THAT(message_of([&] { const KlStateWriter writer(path, other); }), HasSubstr("no state"));
+  EXPECT_THAT(error_of([&] { const KlStateWriter writer(path, other); }), HasSubstr("no state"));
   EXPECT_EQ(read(path), "notes without end of line");
-  EXPECT_THAT(message_of([&] { const KlStateWriter writer(folder.file("no/state"), other); }),
+  EXPECT_THAT(error_of([&] { const KlStateWriter writer(folder.file("no/state"), other); }),
               HasSubstr("cannot be written: No such file or directory"));
 }
 

@@ -7,18 +7,17 @@
 
 #include <cmath>
 #include <cstring>
-#include <filesystem>
 #include <fstream>
-#include <functional>
 
-#include "base/error.h"
 #include "eval/kl_contexts.h"
 #include "eval/kl_run.h"
+#include "temporary_folder.h"
 #include "tiny_model.h"
 
 namespace miser::eval {
 namespace {
 
+using test::error_of;
 using testing::ElementsAre;
 using testing::HasSubstr;
 
@@ -51,25 +50,10 @@ std::string header_bytes(std::int32_t n_ctx, std::int32_t n_vocab, std::int32_t 
 
 class Logits : public ::testing::Test {
  protected:
-  Logits() {
-    std::string name = (std::filesystem::temp_directory_path() / "miser_logits_XXXXXX").string();
-    folder_ = mkdtemp(name.data());
-    path_ = (folder_ / "file").string();
-  }
-  ~Logits() override { std::filesystem::remove_all(folder_); }
-
   void write(std::string_view bytes) const { std::ofstream(path_, std::ios::binary) << bytes; }
-  std::string message(const std::function<void()>& f) const {
-    try {
-      f();
-    } catch (const Error& error) {
-      return error.what();
-    }
-    return "no error";
-  }
 
-  std::filesystem::path folder_;
-  std::string path_;
+  test::TemporaryFolder folder_;
+  std::string path_ = folder_.file("file");
 };
 
 /// 2 contexts of 4 tokens, 5 logits: one row each, of position 2.
@@ -117,7 +101,7 @@ TEST_F(Logits, MalformedFilesAreRejectedNamingTheField) {
   };
   for (const auto& [bytes, reason] : cases) {
     write(bytes);
-    EXPECT_THAT(message([&] { const LogitsFile file(path_); }), HasSubstr(reason));
+    EXPECT_THAT(error_of([&] { const LogitsFile file(path_); }), HasSubstr(reason));
   }
 }
 
@@ -128,7 +112,7 @@ TEST_F(Logits, RowsOfImpossibleNumbersAreRejectedNamingThePosition) {
     write(bytes);
     const LogitsFile file(path_);
     std::vector<float> row(5);
-    EXPECT_THAT(message([&] { file.read_row(1, 2, row); }), HasSubstr("context 1, position 2: found scale"));
+    EXPECT_THAT(error_of([&] { file.read_row(1, 2, row); }), HasSubstr("context 1, position 2: found scale"));
   }
 }
 
@@ -188,7 +172,7 @@ TEST_F(Logits, TextsAreCutIntoContextsAndALimitIsSpreadEvenly) {
   const Contexts some = read_contexts({path_}, tokenizer, 10, 3);
   EXPECT_THAT(some.source, ElementsAre(0, all.available / 2 / 3, 2 * (all.available / 2) / 3));
   EXPECT_EQ(some.at(2)[0], ids[10 * some.source[2]]);
-  EXPECT_THAT(message([&] { read_contexts({path_}, tokenizer, 200, 0); }),
+  EXPECT_THAT(error_of([&] { read_contexts({path_}, tokenizer, 200, 0); }),
               HasSubstr("tokens, expected at least one context of 200"));
 }
 
@@ -216,11 +200,11 @@ TEST_F(Logits, TextIsReadGzippedOrNotAndMustBeUtf8) {
     return std::string{std::istreambuf_iterator<char>(in), {}};
   }();
   write(packed.substr(0, packed.size() - 4));
-  EXPECT_THAT(message([&] { read_text(path_); }), HasSubstr("cannot be read"));
+  EXPECT_THAT(error_of([&] { read_text(path_); }), HasSubstr("cannot be read"));
   write("one\ntwo \xff\n");
-  EXPECT_THAT(message([&] { read_text(path_); }), HasSubstr("file:2: found byte 0xff, expected UTF-8"));
+  EXPECT_THAT(error_of([&] { read_text(path_); }), HasSubstr("file:2: found byte 0xff, expected UTF-8"));
   write("");
-  EXPECT_THAT(message([&] { read_text(path_); }), HasSubstr("is empty"));
+  EXPECT_THAT(error_of([&] { read_text(path_); }), HasSubstr("is empty"));
 }
 
 }  // namespace

@@ -12,6 +12,7 @@
 #include "model/model.h"
 #include "nn/matrix.h"
 #include "nn/thread_pool.h"
+#include "policy/rule.h"
 #include "session/plans.h"
 #include "session/session.h"
 #include "tiny_model.h"
@@ -111,6 +112,12 @@ bool equal_signals(const policy::TokenSignals& a, const policy::TokenSignals& b,
          std::abs(a.rarity - b.rarity) < 1e-5F && variance * static_cast<float>(position + 1) < 0.1F;
 }
 
+/// Whether the width of a token is what the rule makes of its signals.
+bool has_width_of_rule(const Pass& pass, std::size_t position) {
+  const kv::Width width = policy::Rule::width_of(pass.signals[position], position);
+  return pass.bits[position] == static_cast<float>(kv::bits(width));
+}
+
 /// Share of the tokens whose widths differ.
 double share_that_differs(const Pass& a, const Pass& b) {
   std::size_t n = 0;
@@ -123,8 +130,8 @@ double share_that_differs(const Pass& a, const Pass& b) {
 /// binary16 does, for policies that quantise little or nothing: products of few rows (`few_rows`: in some
 /// pass of `found`) round x to 16 bits, which flips about as many roundings of K and V.
 /// tests/attention_test.cc has the case without flips. The rule decides by thresholds, so one flip may move a
-/// width, and all that follows. A policy that rates each vector by floats flips widths
-/// too, but few: a price that knew another part of the text would move widths of almost every token.
+/// width, and all that follows. A policy that rates each vector by floats flips widths too, but few: a price
+/// that knew another part of the text would move widths of almost every token.
 void expect_same(const Pass& found, const Pass& expected, const Spread& effect, const Spread& rounding,
                  const std::string& kv, bool few_rows) {
   const auto differ =
@@ -132,7 +139,8 @@ void expect_same(const Pass& found, const Pass& expected, const Spread& effect, 
   const auto n_same = static_cast<std::size_t>(differ.first - found.bits.begin());
   const std::size_t n_vocab = expected.logits.size() / expected.bits.size();
   if (n_same < expected.bits.size()) {
-    EXPECT_TRUE((kv == "rule" && equal_signals(found.signals[n_same], expected.signals[n_same], n_same)) ||
+    EXPECT_TRUE((kv == "rule" && equal_signals(found.signals[n_same], expected.signals[n_same], n_same) &&
+                 has_width_of_rule(found, n_same) && has_width_of_rule(expected, n_same)) ||
                 (rates_vectors(kv) && share_that_differs(found, expected) < 0.05))
         << "widths of token " << n_same << " differ";
   } else {

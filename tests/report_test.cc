@@ -5,29 +5,26 @@
 
 #include <algorithm>
 #include <cmath>
-#include <filesystem>
 #include <fstream>
 #include <random>
 
-#include "base/error.h"
 #include "report/hull.h"
 #include "report/page.h"
 #include "report/read.h"
+#include "temporary_folder.h"
 
 namespace miser::report {
 namespace {
 
 using nlohmann::json;
+using test::error_of;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 /// A folder of its own that goes away.
 class Report : public ::testing::Test {
  protected:
-  Report() { std::filesystem::create_directory(folder_); }
-  ~Report() override { std::filesystem::remove_all(folder_); }
-
-  std::string path(const std::string& name) const { return folder_ / name; }
+  std::string path(const std::string& name) const { return folder_.file(name); }
   std::string write(const std::string& name, const std::string& text) const {
     std::ofstream(path(name)) << text;
     return path(name);
@@ -36,27 +33,11 @@ class Report : public ::testing::Test {
     std::ifstream file(path(name));
     return {std::istreambuf_iterator<char>(file), {}};
   }
-  std::vector<std::string> files() const {
-    std::vector<std::string> names;
-    for (const auto& entry : std::filesystem::directory_iterator(folder_))
-      names.push_back(entry.path().filename());
-    return names;
-  }
+  std::vector<std::string> files() const { return folder_.names(); }
 
  private:
-  std::filesystem::path folder_ = std::filesystem::path(::testing::TempDir()) /
-                                  ("report_" + std::to_string(getpid()) + "_" +
-                                   ::testing::UnitTest::GetInstance()->current_test_info()->name());
+  test::TemporaryFolder folder_;
 };
-
-std::string message_of(const std::function<void()>& call) {
-  try {
-    call();
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "no error";
-}
 
 ReportData with_token(const std::string& piece) {
   ReportData data;
@@ -116,7 +97,7 @@ TEST_F(Report, OlderPageStaysUntilTheNewOneIsThere) {
 }
 
 TEST_F(Report, FullDiskIsOneClearLine) {
-  EXPECT_EQ(message_of([] {
+  EXPECT_EQ(error_of([] {
               OutputFile out("/dev/full");
               write_report(out, {});
             }),
@@ -218,7 +199,7 @@ TEST_F(Report, ReadsWhatBenchPrints) {
 TEST_F(Report, SaysWhereABenchFileIsWrong) {
   const auto error = [&](const std::string& text) {
     ReportData data;
-    return message_of([&] { add_bench(write("bench.json", text), data); });
+    return error_of([&] { add_bench(write("bench.json", text), data); });
   };
   const std::string file = path("bench.json");
   const std::string no_bench =
@@ -230,7 +211,7 @@ TEST_F(Report, SaysWhereABenchFileIsWrong) {
               HasSubstr("rows[0]: expected a count of tokens"));
   EXPECT_THAT(error(R"({"rows": [{"kv": "q4", "depth": 0, "decode_tok_per_s": "fast"}]})"),
               HasSubstr("rows[0]: expected a number \"decode_tok_per_s\""));
-  EXPECT_THAT(message_of([&] {
+  EXPECT_THAT(error_of([&] {
                 ReportData data;
                 add_bench(path("missing.json"), data);
               }),
