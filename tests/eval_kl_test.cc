@@ -3,9 +3,12 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 
+#include "eval/kl_sums.h"
 #include "eval_kl_bench.h"
+#include "nn_targets.h"
 
 namespace miser::eval {
 namespace {
@@ -49,12 +52,56 @@ TEST(Kl, EqualsFloat64NumPyFrom1e8To5Nats) {
   std::vector<float> scratch(kVocab);
   const ReferenceRow row = reference_row(reference, weights);
   EXPECT_EQ(row.top, kReferenceTop);
-  for (const KlCase& c : kCases) {
-    const TokenScore found = score(row, made_up_policy(reference, c.size), kNext, scratch);
-    EXPECT_NEAR(found.kl, c.kl, 1e-5 * c.kl);
-    EXPECT_NEAR(found.logprob, c.logprob, 1e-6);
-    EXPECT_EQ(found.same_top, c.top == kReferenceTop);
+  nn::for_each_target([&] {
+    for (const KlCase& c : kCases) {
+      const TokenScore found = score(row, made_up_policy(reference, c.size), kNext, scratch);
+      EXPECT_NEAR(found.kl, c.kl, 1e-5 * c.kl);
+      EXPECT_NEAR(found.logprob, c.logprob, 1e-6);
+      EXPECT_EQ(found.same_top, c.top == kReferenceTop);
+    }
+  });
+}
+
+TEST(Kl, CountsWhatThePolicyGivesToTokensThatTheReferenceRulesOut) {
+  std::vector<float> reference(64, 0.0F);
+  std::fill(reference.begin() + 32, reference.end(), -200.0F);
+  std::vector<float> weights(64);
+  std::vector<float> scratch(64);
+  const ReferenceRow row = reference_row(reference, weights);
+  ASSERT_EQ(weights[32], 0.0F);
+  for (const float given : {0.0F, -4.6F}) {  // a half and 1 % of the probability
+    std::vector<float> logits(64, 0.0F);
+    std::fill(logits.begin() + 32, logits.end(), given);
+    const double kl = std::log1p(std::exp(static_cast<double>(given)));
+    const TokenScore found = score(row, logits, 0, scratch);
+    EXPECT_NEAR(found.kl, kl, 1e-5 * kl);
+    EXPECT_NEAR(found.logprob, -std::log(32.0) - kl, 1e-6);
   }
+}
+
+TEST(KlSums, OfEveryLengthEqualPlainSums) {
+  const auto a = made_up_reference();
+  const auto b = made_up_policy(a, 0.5F);
+  constexpr double kShift = 0.1;
+  std::vector<float> weights(70);
+  std::vector<float> raised(70);
+  for (std::size_t i = 0; i < weights.size(); ++i) {
+    weights[i] = 1 / (1.0F + static_cast<float>(i));
+    raised[i] = weights[i] * static_cast<float>(std::exp(kShift - (a[i] - b[i])));
+  }
+  nn::for_each_target([&] {
+    double difference = 0;
+    double above = 0;
+    for (std::size_t n = 0; n < weights.size(); ++n) {
+      const auto first = [n](const std::vector<float>& x) { return std::span(x).first(n); };
+      EXPECT_NEAR(sum_weighted_difference(first(weights), first(a), first(b)), difference, 1e-12);
+      EXPECT_NEAR(sum_above_tangent(first(weights), first(raised), first(a), first(b), kShift), above,
+                  1e-5 * above);
+      const double d = static_cast<double>(a[n]) - static_cast<double>(b[n]);
+      difference += static_cast<double>(weights[n]) * d;
+      above += static_cast<double>(weights[n]) * (std::expm1(kShift - d) - (kShift - d));
+    }
+  });
 }
 
 TEST(Kl, OfEqualLogitsIsExactlyZero) {
