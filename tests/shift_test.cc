@@ -122,6 +122,44 @@ TEST_F(ContextShift, TurnsTheKeysOfTheSinksToWhereTheyWouldStand) {
   }
 }
 
+/// Where the blocks of the first layer lie that left the window.
+struct Left {
+  std::size_t position;
+  std::size_t turn;
+  std::size_t n;
+};
+
+class NotesBlocks : public policy::Policy {
+ public:
+  explicit NotesBlocks(std::vector<Left>& blocks) : blocks_(blocks) {}
+  std::string name() const override { return "notes"; }
+  void choose(const kv::LeavingBlock& block, kv::BlockWidths& widths) override {
+    if (block.layer == 0) blocks_.push_back({block.first_position, block.first_turn, block.n_tokens});
+    std::ranges::fill(widths.k, kv::Width::k4);
+    std::ranges::fill(widths.v, kv::Width::k4);
+  }
+
+ private:
+  std::vector<Left>& blocks_;
+};
+
+TEST_F(ContextShift, PoliciesAreToldWhatRopeCountsWhereverTokensAreNumberedAnew) {
+  std::vector<Left> blocks;
+  SessionOptions o = shifting("q4");
+  o.make_policy = [&](const policy::SignalHistory&) { return std::make_unique<NotesBlocks>(blocks); };
+  Session session(model, pool, o);
+  session.feed(random_tokens(2500));
+  ASSERT_GT(session.cache().shifted(), 0U);
+  std::size_t turn = session.cache().config().sinks;
+  for (const Left& block : blocks) {  // every token of the text leaves once
+    EXPECT_EQ(block.turn, turn);
+    EXPECT_LE(block.position, block.turn);
+    turn += block.n;
+  }
+  EXPECT_LT(blocks.back().position, blocks.back().turn);
+  EXPECT_GT(turn, 2500 - 3 * session.cache().config().window);
+}
+
 /// With one layer, keys and values depend on their tokens alone: a shifted cache is one of the kept text.
 TEST_F(ContextShift, EqualsAFreshStartWithWhatIsKeptWhereNothingElseIsRemembered) {
   eval::Shape shape = eval::parse_shape("smollm-135m:F16");
