@@ -20,7 +20,8 @@ HWY_INLINE hn::Vec<F64> load(const float* from) {
   return hn::PromoteTo(F64(), hn::LoadU(hn::Rebind<float, F64>(), from));
 }
 
-/// Sum over i < n of term(lanes(i), x...): whole registers in two chains, then what is left one by one.
+/// term(sum, at) adds a register of terms, made of what at(x) reads of each array x [n]: in two chains, then
+/// what is left one by one.
 template <class Term>
 HWY_INLINE double sum_terms(std::size_t n, const Term& term) {
   const F64 d;
