@@ -2,6 +2,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <numeric>
 #include <span>
 
 #include "base/divide_up.h"
@@ -50,6 +51,7 @@ struct Groups {
     return tiles(width) + i * layout.payload_size[static_cast<std::size_t>(width)];
   }
   std::size_t n_slabs() const { return divide_up(head_dim, kSlab); }
+  std::size_t n_tiled() const { return std::accumulate(tiled.begin(), tiled.end(), std::size_t{0}); }
 
   const std::byte* bytes;
   std::size_t n_tokens;

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cassert>
+#include <numeric>
 #include <utility>
 
 #undef HWY_TARGET_INCLUDE
@@ -50,12 +51,13 @@ HWY_INLINE void add_slab(std::integer_sequence<int, chunk...>, const KeyLevels<k
   (add_chunk<kBits, kRows, chunk>(levels, slab, lane, q, ld, sums), ...);
 }
 
-/// out [kRows, ld] = integer scores of n_tiles tiles.
+/// out [kRows, kRoom] = integer scores of n_tiles tiles.
 template <int kBits, std::size_t kRows>
 HWY_NOINLINE void score_tiles(const std::byte* tiles, std::size_t n_tiles, std::size_t n_slabs,
-                              const Queries& q, std::int32_t* out, std::size_t ld) {
+                              const Queries& q, std::int32_t* out, ReadAhead& ahead) {
   const KeyLevels<kBits> levels;
   for (std::size_t tile = 0; tile < n_tiles; ++tile) {
+    ahead.step();
     for (std::size_t lane = 0; lane < kBlock; lane += kAbreast * kRegister) {
       WeightedSums sums[kAbreast][kRows];
       for (auto& of_tokens : sums) {
@@ -68,7 +70,7 @@ HWY_NOINLINE void score_tiles(const std::byte* tiles, std::size_t n_tiles, std::
       }
       for (std::size_t i = 0; i < kAbreast; ++i) {
         std::int32_t* const to = out + tile * kTokens + (lane + i * kRegister) / 4;
-        for (std::size_t r = 0; r < kRows; ++r) store_sums(total(sums[i][r]), to + r * ld);
+        for (std::size_t r = 0; r < kRows; ++r) store_sums(total(sums[i][r]), to + r * kRoom);
       }
     }
     tiles += n_slabs * slab_bytes(SideKind::kKeys, kBits);
@@ -77,90 +79,83 @@ HWY_NOINLINE void score_tiles(const std::byte* tiles, std::size_t n_tiles, std::
 
 template <int kBits>
 HWY_INLINE void score_tiles(const std::byte* tiles, std::size_t n_tiles, std::size_t n_slabs,
-                            const Queries& q, std::int32_t* out, std::size_t ld) {
+                            const Queries& q, std::int32_t* out, ReadAhead& ahead) {
   switch (q.n) {
     case 1:
-      return score_tiles<kBits, 1>(tiles, n_tiles, n_slabs, q, out, ld);
+      return score_tiles<kBits, 1>(tiles, n_tiles, n_slabs, q, out, ahead);
     case 2:
-      return score_tiles<kBits, 2>(tiles, n_tiles, n_slabs, q, out, ld);
+      return score_tiles<kBits, 2>(tiles, n_tiles, n_slabs, q, out, ahead);
     case 3:
-      return score_tiles<kBits, 3>(tiles, n_tiles, n_slabs, q, out, ld);
+      return score_tiles<kBits, 3>(tiles, n_tiles, n_slabs, q, out, ahead);
     default:
-      return score_tiles<kBits, kMaxKeyRows>(tiles, n_tiles, n_slabs, q, out, ld);
+      return score_tiles<kBits, kMaxKeyRows>(tiles, n_tiles, n_slabs, q, out, ahead);
   }
 }
 
-HWY_INLINE void score_tiles(Width width, const Groups& groups, const Queries& q, std::int32_t* out) {
+HWY_INLINE void score_tiles(Width width, const Groups& groups, const Queries& q, std::int32_t* out,
+                            ReadAhead& ahead) {
   const auto w = static_cast<std::size_t>(width);
   const std::byte* const tiles = groups.tiles(width);
   const std::size_t n_tiles = groups.tiled[w] / kTokens;
   out += groups.first[w];
   switch (width) {
     case Width::k1:
-      return score_tiles<1>(tiles, n_tiles, groups.n_slabs(), q, out, kRoom);
+      return score_tiles<1>(tiles, n_tiles, groups.n_slabs(), q, out, ahead);
     case Width::k2:
-      return score_tiles<2>(tiles, n_tiles, groups.n_slabs(), q, out, kRoom);
+      return score_tiles<2>(tiles, n_tiles, groups.n_slabs(), q, out, ahead);
     case Width::k3:
-      return score_tiles<3>(tiles, n_tiles, groups.n_slabs(), q, out, kRoom);
+      return score_tiles<3>(tiles, n_tiles, groups.n_slabs(), q, out, ahead);
     case Width::k4:
-      return score_tiles<4>(tiles, n_tiles, groups.n_slabs(), q, out, kRoom);
+      return score_tiles<4>(tiles, n_tiles, groups.n_slabs(), q, out, ahead);
     case Width::k8:
-      return score_tiles<8>(tiles, n_tiles, groups.n_slabs(), q, out, kRoom);
+      return score_tiles<8>(tiles, n_tiles, groups.n_slabs(), q, out, ahead);
     case Width::k16:
       break;
   }
 }
 
-/// Vectors that lie as rows, gathered into tiles of 8 bits whatever their width.
-class RowTile {
- public:
-  RowTile(const Groups& groups, const Queries& q, std::int32_t* out, PackedScratch& scratch)
-      : n_slabs_(groups.n_slabs()), q_(q), out_(out), bytes_(scratch.tile) {
-    bytes_.resize(n_slabs_ * kSlab * (kTokens + 1));
+/// out [kRows], kRoom apart = integer scores of a row of levels.
+template <std::size_t kRows>
+HWY_INLINE void score_row(const std::uint8_t* levels, const PackedQueries& q, std::size_t first,
+                          std::size_t channels, std::int32_t* out) {
+  const auto* const from = reinterpret_cast<const std::int8_t*>(levels);
+#if HWY_TARGET == HWY_SCALAR
+  for (std::size_t r = 0; r < kRows; ++r) {
+    out[r * kRoom] = std::inner_product(from, from + channels, q.levels(first + r), std::int32_t{0});
   }
-
-  void add(Width width, const std::byte* row, std::size_t head_dim, std::size_t place) {
-    auto* const levels = reinterpret_cast<std::uint8_t*>(bytes_.data());
-    std::uint8_t* const tile = levels + n_slabs_ * kSlab;
-    row_levels(width, row, head_dim, levels);
-    for (std::size_t c = 0; c < n_slabs_ * kSlab; c += 16) {
-      std::memcpy(tile + c / 16 * 4 * kBlock + turned_place(n_), levels + c, 16);
+#else
+  const I16 d;
+  const hn::Rebind<std::int8_t, I16> d8;
+  Sums sums[2][kRows];
+  for (std::size_t r = 0; r < kRows; ++r) sums[0][r] = sums[1][r] = zero_sums();
+  for (std::size_t c = 0; c < channels; c += hn::Lanes(d)) {
+    const auto words = hn::PromoteTo(d, hn::LoadU(d8, from + c));
+    for (std::size_t r = 0; r < kRows; ++r) {
+      const auto query = hn::LoadU(d, q.levels(first + r) + c);
+      sums[0][r] = hn::ReorderWidenMulAccumulate(I32(), words, query, sums[0][r], sums[1][r]);
     }
-    place_[n_++] = place;
-    if (n_ == kTokens) flush();
   }
-
-  void flush() {
-    auto* const tile = reinterpret_cast<std::uint8_t*>(bytes_.data()) + n_slabs_ * kSlab;
-    for (std::size_t c = 0; c < n_slabs_ * kSlab; c += 16) turn_chunks(tile + c / 16 * 4 * kBlock);
-    std::array<std::int32_t, kMaxKeyRows * kTokens> sums;
-    score_tiles<8>(bytes_.data() + n_slabs_ * kSlab, 1, n_slabs_, q_, sums.data(), kTokens);
-    for (std::size_t r = 0; r < q_.n; ++r) {
-      for (std::size_t i = 0; i < n_; ++i) out_[r * kRoom + place_[i]] = sums[r * kTokens + i];
-    }
-    n_ = 0;
+  for (std::size_t r = 0; r < kRows; ++r) {
+    out[r * kRoom] = hn::GetLane(hn::SumOfLanes(I32(), hn::Add(sums[0][r], sums[1][r])));
   }
+#endif
+}
 
- private:
-  std::size_t n_slabs_;
-  const Queries& q_;
-  std::int32_t* out_;
-  std::vector<std::byte>& bytes_;  ///< levels of a row, then the tile
-  std::array<std::size_t, kTokens> place_;
-  std::size_t n_ = 0;
-};
-
-HWY_INLINE void score_rows(const Groups& groups, const Queries& q, std::int32_t* out,
+/// out [kRows, kRoom] = integer scores of the vectors that lie as rows.
+template <std::size_t kRows>
+HWY_INLINE void score_rows(const Groups& groups, const PackedQueries& q, std::size_t first, std::int32_t* out,
                            PackedScratch& scratch) {
-  RowTile tile(groups, q, out, scratch);
+  const std::size_t channels = groups.n_slabs() * kSlab;
+  scratch.tile.resize(channels);
+  auto* const levels = reinterpret_cast<std::uint8_t*>(scratch.tile.data());
   for (const Width width : groups.present()) {
     const auto w = static_cast<std::size_t>(width);
     if (width == Width::k16) continue;
     for (std::size_t i = groups.tiled[w]; i < groups.count[w]; ++i) {
-      tile.add(width, groups.row(width, i), groups.head_dim, groups.first[w] + i);
+      row_levels(width, groups.row(width, i), groups.head_dim, levels);
+      score_row<kRows>(levels, q, first, channels, out + groups.first[w] + i);
     }
   }
-  tile.flush();
 }
 
 /// q . x of vectors of 16 bits.
@@ -219,10 +214,11 @@ HWY_INLINE void finish_scores(const Groups& groups, const PackedQueries& q, cons
   }
 }
 
-/// scores [kRows, ld] in token order.
+/// scores [kRows, ld] in token order; `sums` has those of the tiles.
 template <std::size_t kRows>
 HWY_INLINE void finish(const Groups& groups, const PackedQueries& q, const Queries& rows, ScaleRule rule,
-                       const std::int32_t* sums, float* scores, std::size_t ld, PackedScratch& scratch) {
+                       std::int32_t* sums, float* scores, std::size_t ld, PackedScratch& scratch) {
+  score_rows<kRows>(groups, q, rows.first, sums, scratch);
   const auto in_groups = [&](float* out, std::size_t ld_out) HWY_ATTR {
     finish_scores<kRows>(groups, q, rows, rule, sums, out, ld_out);
     score_exact(groups, q, rows, out, ld_out, scratch);
@@ -248,12 +244,8 @@ void score_keys(const Segment& keys, const Side& side, const PackedQueries& q, s
   }
   rows.factors = scratch.factors.data();
   alignas(64) std::array<std::int32_t, kMaxKeyRows * kRoom> sums;
-  const auto widths = groups.present();
-  for (std::size_t i = 0; i < widths.size(); ++i) {
-    score_tiles(widths[i], groups, rows, sums.data());
-    prefetch_share(next, i, widths.size());
-  }
-  score_rows(groups, rows, sums.data(), scratch);
+  ReadAhead ahead(next, groups.n_tiled() / kTokens);
+  for (const Width width : groups.present()) score_tiles(width, groups, rows, sums.data(), ahead);
   switch (n) {
     case 1:
       return finish<1>(groups, q, rows, side.rule, sums.data(), scores, ld, scratch);

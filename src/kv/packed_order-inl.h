@@ -25,14 +25,27 @@ namespace miser::kv::HWY_NAMESPACE {
 /// Tokens of a segment, and room for what is read in blocks of 64.
 constexpr std::size_t kRoom = Segment::kMaxTokens + 64;
 
-/// Asks for the i-th of n shares of bytes that are read later: all at once would fill the queue of loads.
-HWY_INLINE void prefetch_share(std::span<const std::byte> bytes, std::size_t i, std::size_t n) {
-  constexpr std::size_t kCacheLine = 64;
-  const std::size_t lines = divide_up(bytes.size(), kCacheLine);
-  for (std::size_t line = i * lines / n; line < (i + 1) * lines / n; ++line) {
-    hwy::Prefetch(bytes.data() + line * kCacheLine);
+/// Prefetches bytes that are read later, a few lines at each of n steps: all at once would fill the queue of
+/// loads.
+class ReadAhead {
+ public:
+  ReadAhead() = default;
+  ReadAhead(std::span<const std::byte> bytes, std::size_t n_steps)
+      : at_(bytes.data()),
+        end_(bytes.data() + bytes.size()),
+        n_lines_(n_steps == 0 ? 0 : divide_up(divide_up(bytes.size(), kCacheLine), n_steps)) {}
+
+  HWY_INLINE void step() {
+    for (std::size_t i = 0; i < n_lines_ && at_ < end_; ++i, at_ += kCacheLine) hwy::Prefetch(at_);
   }
-}
+
+ private:
+  static constexpr std::size_t kCacheLine = 64;
+
+  const std::byte* at_ = nullptr;
+  const std::byte* end_ = nullptr;
+  std::size_t n_lines_ = 0;  ///< of a step
+};
 
 /// Scales of vectors [i, i + a register) of a group below 16 bits; what lies behind its last is any number.
 HWY_INLINE hn::Vec<F32> load_scales(const Groups& groups, Width width, std::size_t i) {
@@ -49,7 +62,8 @@ HWY_INLINE hn::Vec<F32> load_scales(const Groups& groups, Width width, std::size
 
 // `to_token_order`: out [kRows, ld_out] in token order from `in` [kRows, ld_in] in the order of the groups.
 // `to_group_order` is its inverse, of weights: out [kRows, kWeightRoom], where group w begins at first_out[w]
-// and has room for a register more. Both read and write whole registers.
+// and has room for a register more; for AVX-512 packed_weights-inl.h has its own. Both read and write whole
+// registers.
 #if HWY_TARGET == HWY_AVX3_DL
 
 template <std::size_t kRows>
@@ -67,7 +81,7 @@ HWY_INLINE void to_token_order(const Groups& groups, const float* in, std::size_
       for (std::size_t part = 0; part < 4; ++part) {
         const auto mask = static_cast<__mmask16>(masks[w] >> (16 * part));
         for (std::size_t r = 0; r < kRows; ++r) {
-          v[part][r] = _mm512_mask_expandloadu_ps(v[part][r], mask, run + r * ld_in);
+          v[part][r] = _mm512_mask_expand_ps(v[part][r], mask, _mm512_loadu_ps(run + r * ld_in));
         }
         run += std::popcount(static_cast<unsigned>(mask));
       }
@@ -76,27 +90,6 @@ HWY_INLINE void to_token_order(const Groups& groups, const float* in, std::size_
     for (std::size_t part = 0; part < 4 && first + 16 * part < groups.n_tokens; ++part) {
       for (std::size_t r = 0; r < kRows; ++r) {
         _mm512_storeu_ps(out + r * ld_out + first + 16 * part, v[part][r]);
-      }
-    }
-  }
-}
-
-template <std::size_t kRows>
-HWY_INLINE void to_group_order(const Groups& groups, const float* in, std::size_t ld_in,
-                               const std::array<std::size_t, kWidthCount>& first_out, float* out) {
-  auto to = first_out;
-  for (std::size_t first = 0; first < groups.n_tokens; first += 64) {
-    const auto masks = token_masks(groups.bytes, groups.n_tokens, first / 64);
-    for (std::size_t part = 0; part < 4 && first + 16 * part < groups.n_tokens; ++part) {
-      __m512 v[kRows];
-      for (std::size_t r = 0; r < kRows; ++r) v[r] = _mm512_loadu_ps(in + r * ld_in + first + 16 * part);
-      for (const Width width : groups.present()) {
-        const auto w = static_cast<std::size_t>(width);
-        const auto mask = static_cast<__mmask16>(masks[w] >> (16 * part));
-        for (std::size_t r = 0; r < kRows; ++r) {
-          _mm512_storeu_ps(out + r * kWeightRoom + to[w], _mm512_maskz_compress_ps(mask, v[r]));
-        }
-        to[w] += static_cast<std::size_t>(std::popcount(static_cast<unsigned>(mask)));
       }
     }
   }

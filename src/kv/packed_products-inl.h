@@ -47,21 +47,6 @@ HWY_INLINE Sums total(const WeightedSums& sums) {
   return hn::Add(hn::ShiftLeft<8>(sums.upper), sums.lower);
 }
 
-/// Both bytes signed.
-template <typename T>
-HWY_INLINE Factors signed_bytes(const T* factors) {
-  Factors f{0, 0};
-  for (unsigned t = 0; t < 4; ++t) {
-    const auto lower = static_cast<std::int8_t>(factors[t] & 0xFF);
-    f.a |= static_cast<std::uint32_t>(static_cast<std::uint8_t>((factors[t] - lower) >> 8)) << (8 * t);
-    f.b |= static_cast<std::uint32_t>(static_cast<std::uint8_t>(lower)) << (8 * t);
-  }
-  return f;
-}
-HWY_INLINE Factors query_factors(const std::int16_t* q) {
-  return signed_bytes(q);
-}
-
 #if HWY_TARGET == HWY_AVX3_DL
 
 /// Added to the levels of keys, because vpdpbusd wants one side unsigned.
@@ -92,6 +77,18 @@ HWY_INLINE void add_weighted(WeightedSums& sums, Bytes levels, const Factors& w)
 }
 
 #else
+
+/// Both bytes signed.
+template <typename T>
+HWY_INLINE Factors signed_bytes(const T* factors) {
+  Factors f{0, 0};
+  for (unsigned t = 0; t < 4; ++t) {
+    const auto lower = static_cast<std::int8_t>(factors[t] & 0xFF);
+    f.a |= static_cast<std::uint32_t>(static_cast<std::uint8_t>((factors[t] - lower) >> 8)) << (8 * t);
+    f.b |= static_cast<std::uint32_t>(static_cast<std::uint8_t>(lower)) << (8 * t);
+  }
+  return f;
+}
 
 constexpr std::int32_t kKeyBias = 0;
 HWY_INLINE Bytes key_products(Bytes levels) {
@@ -195,28 +192,53 @@ HWY_INLINE void add_weighted(WeightedSums& sums, const Products& levels, const F
 
 #endif  // four byte products to a lane
 
+#if HWY_TARGET == HWY_SCALAR || defined(MISER_KV_SIGNED_DOT)
+
 /// One Factors for each 4 of n weights, in whole registers.
 HWY_INLINE void make_factors(const std::uint16_t* weights, std::size_t n, Factors* out) {
-#if HWY_TARGET == HWY_SCALAR || defined(MISER_KV_SIGNED_DOT)
   for (std::size_t i = 0; i < n; i += 4) out[i / 4] = weight_factors(weights + i);
-#else
-  alignas(16) static constexpr std::uint8_t kOrder[16] = MISER_KV_FACTOR_ORDER;
-  const auto order = hn::LoadDup128(U8(), kOrder);
-  for (std::size_t i = 0; i < n; i += kRegister / sizeof(std::uint16_t)) {
-    const auto v = load(reinterpret_cast<const std::byte*>(weights + i));
-    store_bytes(hn::TableLookupBytes(v, order), reinterpret_cast<std::uint8_t*>(out + i / 4));
-  }
-#endif
 }
 
 /// The same of n levels of a query, a multiple of 64.
 HWY_INLINE void make_query_factors(const std::int16_t* levels, std::size_t n, Factors* out) {
-#if HWY_TARGET == HWY_AVX3_DL || defined(MISER_KV_SIGNED_DOT)
-  for (std::size_t i = 0; i < n; i += 4) out[i / 4] = query_factors(levels + i);
-#else
+#if HWY_TARGET == HWY_SCALAR
   make_factors(reinterpret_cast<const std::uint16_t*>(levels), n, out);
+#else
+  for (std::size_t i = 0; i < n; i += 4) out[i / 4] = signed_bytes(levels + i);
 #endif
 }
+
+#else
+
+template <class Prepare>
+HWY_INLINE void make_factors(const std::uint16_t* of, std::size_t n, Factors* out, const Prepare& prepare) {
+  alignas(16) static constexpr std::uint8_t kOrder[16] = MISER_KV_FACTOR_ORDER;
+  const auto order = hn::LoadDup128(U8(), kOrder);
+  for (std::size_t i = 0; i < n; i += kRegister / sizeof(std::uint16_t)) {
+    const auto v = prepare(load(reinterpret_cast<const std::byte*>(of + i)));
+    store_bytes(hn::TableLookupBytes(v, order), reinterpret_cast<std::uint8_t*>(out + i / 4));
+  }
+}
+
+/// One Factors for each 4 of n weights, in whole registers.
+HWY_INLINE void make_factors(const std::uint16_t* weights, std::size_t n, Factors* out) {
+  make_factors(weights, n, out, [](Bytes v) HWY_ATTR { return v; });
+}
+
+/// The same of n levels of a query, a multiple of 64.
+HWY_INLINE void make_query_factors(const std::int16_t* levels, std::size_t n, Factors* out) {
+  make_factors(reinterpret_cast<const std::uint16_t*>(levels), n, out, [](Bytes v) HWY_ATTR {
+#if HWY_TARGET == HWY_AVX3_DL
+    // Both bytes signed: 128 rounds the upper one, and turned back is the lower one's sign.
+    const auto half = hn::Set(U16(), 0x80);
+    return hn::BitCast(U8(), hn::Xor(hn::Add(hn::BitCast(U16(), v), half), half));
+#else
+    return v;
+#endif
+  });
+}
+
+#endif
 
 }  // namespace miser::kv::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();

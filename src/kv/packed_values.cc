@@ -20,7 +20,7 @@ namespace {
 constexpr std::size_t kTokens = tile_tokens(SideKind::kValues);
 constexpr int kChunks = kSlab / 16;
 /// Chunks summed in one pass over the tiles: 16 registers hold 3 x 2 sums and what makes them, 32 twice that.
-constexpr int kAbreast = HWY_ARCH_X86 && kRegister < kBlock ? 2 : kChunks;
+constexpr int kAbreast = HWY_ARCH_X86 ? 2 : kChunks;
 
 template <int kBits, std::size_t kRows, int chunk>
 HWY_INLINE void add_chunk(const TileLevels<kBits>& levels, const std::byte* slab, std::size_t lane,
@@ -41,12 +41,13 @@ struct Tiles {
 /// Adds chunks first, first + 1, ... of one slab and register of all tiles.
 template <int kBits, std::size_t kRows, int first, int... i>
 HWY_INLINE void add_chunks(std::integer_sequence<int, i...>, const Tiles& tiles, std::size_t slab,
-                           std::size_t lane) {
+                           std::size_t lane, ReadAhead& ahead) {
   constexpr std::size_t kBytes = slab_bytes(SideKind::kValues, kBits);
   const TileLevels<kBits> levels;
   WeightedSums part[kAbreast][kRows];
   for (auto& of_chunk : part) std::fill(of_chunk, of_chunk + kRows, weighted_sums(0));
   for (std::size_t tile = 0; tile < tiles.n; ++tile) {
+    ahead.step();
     const std::byte* const bytes = tiles.bytes + (tile * tiles.n_slabs + slab) * kBytes;
     (add_chunk<kBits, kRows, first + i>(levels, bytes, lane, tiles.weights + tile, part[i]), ...);
   }
@@ -60,43 +61,43 @@ HWY_INLINE void add_chunks(std::integer_sequence<int, i...>, const Tiles& tiles,
 
 /// sums += weights times the tiles.
 template <int kBits, std::size_t kRows>
-HWY_NOINLINE void add_tiles(const Tiles& tiles) {
+HWY_NOINLINE void add_tiles(const Tiles& tiles, ReadAhead& ahead) {
   constexpr auto kPass = std::make_integer_sequence<int, kAbreast>();
   for (std::size_t s = 0; s < tiles.n_slabs; ++s) {
     for (std::size_t lane = 0; lane < kBlock; lane += kRegister) {
-      add_chunks<kBits, kRows, 0>(kPass, tiles, s, lane);
-      if constexpr (kAbreast < kChunks) add_chunks<kBits, kRows, kAbreast>(kPass, tiles, s, lane);
+      add_chunks<kBits, kRows, 0>(kPass, tiles, s, lane, ahead);
+      if constexpr (kAbreast < kChunks) add_chunks<kBits, kRows, kAbreast>(kPass, tiles, s, lane, ahead);
     }
   }
 }
 
 template <int kBits>
-HWY_INLINE void add_tiles(const Tiles& tiles, std::size_t n_rows) {
+HWY_INLINE void add_tiles(const Tiles& tiles, std::size_t n_rows, ReadAhead& ahead) {
   switch (n_rows) {
     case 1:
-      return add_tiles<kBits, 1>(tiles);
+      return add_tiles<kBits, 1>(tiles, ahead);
     case 2:
-      return add_tiles<kBits, 2>(tiles);
+      return add_tiles<kBits, 2>(tiles, ahead);
     default:
-      return add_tiles<kBits, kMaxValueRows>(tiles);
+      return add_tiles<kBits, kMaxValueRows>(tiles, ahead);
   }
 }
 
 HWY_INLINE void add_tiles(Width width, const Groups& groups, std::size_t n_rows, const Factors* w,
-                          std::int32_t* sums) {
+                          std::int32_t* sums, ReadAhead& ahead) {
   const std::size_t n = groups.tiled[static_cast<std::size_t>(width)] / kTokens;
   const Tiles tiles{groups.tiles(width), n, groups.n_slabs(), w, sums};
   switch (width) {
     case Width::k1:
-      return add_tiles<1>(tiles, n_rows);
+      return add_tiles<1>(tiles, n_rows, ahead);
     case Width::k2:
-      return add_tiles<2>(tiles, n_rows);
+      return add_tiles<2>(tiles, n_rows, ahead);
     case Width::k3:
-      return add_tiles<3>(tiles, n_rows);
+      return add_tiles<3>(tiles, n_rows, ahead);
     case Width::k4:
-      return add_tiles<4>(tiles, n_rows);
+      return add_tiles<4>(tiles, n_rows, ahead);
     case Width::k8:
-      return add_tiles<8>(tiles, n_rows);
+      return add_tiles<8>(tiles, n_rows, ahead);
     case Width::k16:
       break;
   }
@@ -129,7 +130,9 @@ class RowTile {
       factors[r * kQuadRoom] = weight_factors(four_[r].data());
     }
     interleave_rows(levels(), channels_, levels() + channels_ * kTokens);
-    add_tiles<8>({bytes_.data() + channels_ * kTokens, 1, channels_ / kSlab, factors.data(), sums_}, n_rows_);
+    ReadAhead nothing;
+    add_tiles<8>({bytes_.data() + channels_ * kTokens, 1, channels_ / kSlab, factors.data(), sums_}, n_rows_,
+                 nothing);
     n_ = 0;
   }
 
@@ -208,15 +211,15 @@ HWY_INLINE void add_coded(const Groups& groups, const float* weights, std::size_
   group_weights(groups, weights, ld, n_rows, grouped);
   scratch.sums.assign(n_rows * channels, 0);
   alignas(64) std::array<Factors, kMaxValueRows * kQuadRoom> factors;
-  const auto widths = groups.present();
-  for (std::size_t i = 0; i < widths.size(); ++i) {
-    prefetch_share(next, i, widths.size());
-    const auto w = static_cast<std::size_t>(widths[i]);
+  constexpr std::size_t kPasses = kBlock / kRegister * (kChunks / kAbreast);
+  ReadAhead ahead(next, groups.n_tiled() / kTokens * groups.n_slabs() * kPasses);
+  for (const Width width : groups.present()) {
+    const auto w = static_cast<std::size_t>(width);
     for (std::size_t r = 0; r < n_rows; ++r) {
       make_factors(grouped.levels.data() + r * kWeightRoom + grouped.first[w], groups.tiled[w],
                    factors.data() + r * kQuadRoom);
     }
-    add_tiles(widths[i], groups, n_rows, factors.data(), scratch.sums.data());
+    add_tiles(width, groups, n_rows, factors.data(), scratch.sums.data(), ahead);
   }
   RowTile tile(groups, n_rows, grouped.levels.data(), scratch.sums.data(), scratch);
   add_rows(groups, grouped.first, tile);

@@ -7,6 +7,7 @@
 #endif
 
 #include <array>
+#include <bit>
 #include <cfloat>
 #include <cstddef>
 #include <cstdint>
@@ -31,6 +32,142 @@ struct GroupedWeights {
   alignas(64) std::array<std::uint16_t, kMaxValueRows * kWeightRoom> levels;
   std::array<RowWeights, kMaxValueRows> rows;
 };
+
+/// Room for n weights and the register that may be written at their end.
+constexpr std::size_t weight_room(std::size_t n) {
+  return (n + 63) / 32 * 32;
+}
+
+/// Where the weights of each group begin.
+HWY_INLINE std::array<std::size_t, kWidthCount> weight_places(const Groups& groups) {
+  std::array<std::size_t, kWidthCount> first{};
+  for (std::size_t w = 1; w < kWidthCount; ++w) first[w] = first[w - 1] + weight_room(groups.count[w - 1]);
+  return first;
+}
+
+/// What makes products 15-bit numbers, and back.
+struct WeightUnit {
+  float inverse;
+  float unit;
+};
+HWY_INLINE WeightUnit weight_unit(float largest) {
+  if (largest <= kMaxWeight * FLT_MIN) return {0, 0};  // so that the inverse is finite
+  return {static_cast<float>(kMaxWeight) / largest, largest / static_cast<float>(kMaxWeight)};
+}
+
+constexpr float kRound = 0x1p23F;  ///< its unit is 1: a sum's lowest bits are the rounded number
+
+#if HWY_TARGET == HWY_AVX3_DL
+
+constexpr std::size_t kHalf = 32;  ///< tokens whose weights fill a register
+
+/// Of each 32-bit lane of two registers the lower word.
+struct LowerWords {
+  constexpr LowerWords() {
+    for (std::uint16_t i = 0; i < 32; ++i) of[i] = static_cast<std::uint16_t>(2 * i);
+  }
+  alignas(64) std::uint16_t of[32]{};
+};
+inline constexpr LowerWords kLowerWords;
+
+/// For each width, which of 32 tokens have it.
+using HalfMasks = std::array<__mmask32, kWidthCount>;
+
+/// Scales over gains of 32 tokens in token order, 0 at 16 bits; `from` moves on in each group.
+HWY_INLINE void scales_of_tokens(const Groups& groups, const HalfMasks& masks,
+                                 std::array<const std::byte*, kWidthCount>& from, __m512 (&scales)[2]) {
+  __m512i halves = _mm512_setzero_si512();
+  for (const Width width : groups.present()) {
+    if (width == Width::k16) continue;
+    const auto w = static_cast<std::size_t>(width);
+    const auto n = static_cast<unsigned>(std::popcount(masks[w]));
+    const auto first_n = static_cast<__mmask32>((std::uint64_t{1} << n) - 1);
+    halves = _mm512_mask_expand_epi16(halves, masks[w], _mm512_maskz_loadu_epi16(first_n, from[w]));
+    from[w] += sizeof(std::uint16_t) * n;
+  }
+  scales[0] = _mm512_cvtph_ps(_mm512_castsi512_si256(halves));
+  scales[1] = _mm512_cvtph_ps(_mm512_extracti64x4_epi64(halves, 1));
+  for (const Width width : {Width::k1, Width::k2}) {
+    const auto w = static_cast<std::size_t>(width);
+    const __m512 inverse_gain = _mm512_set1_ps(1 / level_gain(width));
+    for (std::size_t i = 0; i < 2; ++i) {
+      const auto mask = static_cast<__mmask16>(masks[w] >> (16 * i));
+      scales[i] = _mm512_mask_mul_ps(scales[i], mask, scales[i], inverse_gain);
+    }
+  }
+}
+
+/// Scales and rounds weights in token order, so that half as many registers of numbers of 16 bits go to the
+/// order of the groups.
+template <std::size_t kRows>
+HWY_INLINE void group_weights(const Groups& groups, const float* weights, std::size_t ld,
+                              GroupedWeights& to) {
+  constexpr std::size_t kHalves = divide_up(Segment::kMaxTokens, kHalf);
+  std::array<HalfMasks, kHalves> masks;
+  alignas(64) std::array<float, kRows * Segment::kMaxTokens> products;
+  std::array<const std::byte*, kWidthCount> from;
+  for (std::size_t w = 0; w < kWidthCount; ++w) from[w] = groups.bytes + groups.layout.scales[w];
+  __m512 largest[kRows];
+  __m512 sum[kRows];
+  for (std::size_t r = 0; r < kRows; ++r) largest[r] = sum[r] = _mm512_setzero_ps();
+  const std::size_t n_halves = divide_up(groups.n_tokens, kHalf);
+  for (std::size_t half = 0; half < n_halves; ++half) {
+    if (half % 2 == 0) {
+      const auto of_block = token_masks(groups.bytes, groups.n_tokens, half / 2);
+      for (std::size_t w = 0; w < kWidthCount; ++w) {
+        masks[half][w] = static_cast<__mmask32>(of_block[w]);
+        masks[half + 1][w] = static_cast<__mmask32>(of_block[w] >> kHalf);
+      }
+    }
+    __m512 scales[2];
+    scales_of_tokens(groups, masks[half], from, scales);
+    __mmask32 coded = 0;
+    for (std::size_t w = 0; w < static_cast<std::size_t>(Width::k16); ++w) coded |= masks[half][w];
+    for (std::size_t i = 0; i < 2; ++i) {
+      const std::size_t token = half * kHalf + 16 * i;
+      const auto mask = static_cast<__mmask16>(coded >> (16 * i));
+      for (std::size_t r = 0; r < kRows; ++r) {
+        const __m512 weight = _mm512_maskz_loadu_ps(mask, weights + r * ld + token);
+        const __m512 product = _mm512_mul_ps(weight, scales[i]);
+        largest[r] = _mm512_max_ps(largest[r], product);
+        sum[r] = _mm512_add_ps(sum[r], weight);
+        _mm512_store_ps(products.data() + r * Segment::kMaxTokens + token, product);
+      }
+    }
+  }
+
+  const __m512 round = _mm512_set1_ps(kRound);
+  const __m512i lower_words = _mm512_load_si512(kLowerWords.of);
+  __m512 inverse[kRows];
+  for (std::size_t r = 0; r < kRows; ++r) {
+    const WeightUnit unit = weight_unit(_mm512_reduce_max_ps(largest[r]));
+    inverse[r] = _mm512_set1_ps(unit.inverse);
+    to.rows[r] = {unit.unit, _mm512_reduce_add_ps(sum[r])};
+  }
+  auto place = to.first = weight_places(groups);
+  for (std::size_t half = 0; half < n_halves; ++half) {
+    __m512i levels[kRows];
+    for (std::size_t r = 0; r < kRows; ++r) {
+      const float* const at = products.data() + r * Segment::kMaxTokens + half * kHalf;
+      const __m512 lower = _mm512_fmadd_ps(_mm512_load_ps(at), inverse[r], round);
+      const __m512 upper = _mm512_fmadd_ps(_mm512_load_ps(at + 16), inverse[r], round);
+      levels[r] =
+          _mm512_permutex2var_epi16(_mm512_castps_si512(lower), lower_words, _mm512_castps_si512(upper));
+    }
+    for (const Width width : groups.present()) {
+      if (width == Width::k16) continue;
+      const auto w = static_cast<std::size_t>(width);
+      const __mmask32 mask = masks[half][w];
+      for (std::size_t r = 0; r < kRows; ++r) {
+        _mm512_storeu_si512(to.levels.data() + r * kWeightRoom + place[w],
+                            _mm512_maskz_compress_epi16(mask, levels[r]));
+      }
+      place[w] += static_cast<std::size_t>(std::popcount(mask));
+    }
+  }
+}
+
+#else
 
 /// Multiplies weights [kRows, kWeightRoom], in the order of the groups, by the scales of their vectors, in
 /// place; the largest products and the sums of the weights in each lane.
@@ -67,11 +204,7 @@ HWY_INLINE void scale_weights(const Groups& groups, const std::array<std::size_t
 template <std::size_t kRows>
 HWY_INLINE void group_weights(const Groups& groups, const float* weights, std::size_t ld,
                               GroupedWeights& to) {
-  std::size_t end = 0;
-  for (std::size_t w = 0; w < kWidthCount; ++w) {
-    to.first[w] = end;
-    end += (groups.count[w] + 63U) / 32 * 32;  // a whole register may be written at its end
-  }
+  to.first = weight_places(groups);
   alignas(64) std::array<float, kRows * kWeightRoom> products;
   to_group_order<kRows>(groups, weights, ld, to.first, products.data());
   hn::Vec<F32> largest[kRows];
@@ -80,12 +213,12 @@ HWY_INLINE void group_weights(const Groups& groups, const float* weights, std::s
   const F32 d;
   const hn::RebindToUnsigned<F32> d32;
   const hn::Rebind<std::uint16_t, F32> d16;
-  const auto round = hn::Set(d, 0x1p23F);  // whose unit is 1: a sum's lowest bits are the rounded number
+  const auto round = hn::Set(d, kRound);
+  const std::size_t end = to.first.back() + weight_room(groups.count.back());
   for (std::size_t r = 0; r < kRows; ++r) {
-    const float max = hn::GetLane(hn::MaxOfLanes(d, largest[r]));
-    const bool any = max > kMaxWeight * FLT_MIN;  // so that its inverse is finite
-    const auto inverse = hn::Set(d, any ? static_cast<float>(kMaxWeight) / max : 0.0F);
-    to.rows[r] = {any ? max / static_cast<float>(kMaxWeight) : 0.0F, hn::GetLane(hn::SumOfLanes(d, sum[r]))};
+    const WeightUnit unit = weight_unit(hn::GetLane(hn::MaxOfLanes(d, largest[r])));
+    const auto inverse = hn::Set(d, unit.inverse);
+    to.rows[r] = {unit.unit, hn::GetLane(hn::SumOfLanes(d, sum[r]))};
     const std::size_t first = r * kWeightRoom;
     for (std::size_t i = first; i < first + end; i += hn::Lanes(d)) {  // what lies between groups is not read
       const auto level = hn::MulAdd(hn::Load(d, products.data() + i), inverse, round);
@@ -93,6 +226,8 @@ HWY_INLINE void group_weights(const Groups& groups, const float* weights, std::s
     }
   }
 }
+
+#endif  // HWY_AVX3_DL
 
 HWY_INLINE void group_weights(const Groups& groups, const float* weights, std::size_t ld, std::size_t n_rows,
                               GroupedWeights& to) {

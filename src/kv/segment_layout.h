@@ -63,7 +63,14 @@ inline std::array<std::uint64_t, kWidthCount> token_masks(const std::byte* plane
   const std::size_t n = n_tokens - 64 * block;
   const std::uint64_t all = n < 64 ? (std::uint64_t{1} << n) - 1 : ~std::uint64_t{0};
   std::array<std::uint64_t, kTagBits> bit{};
-  for (std::size_t p = 0; p < kTagBits; ++p) std::memcpy(&bit[p], planes + p * stride + 8 * block, n_bytes);
+  for (std::size_t p = 0; p < kTagBits; ++p) {
+    const std::byte* const from = planes + p * stride + 8 * block;
+    if (n_bytes == sizeof(bit[p])) {
+      std::memcpy(&bit[p], from, sizeof(bit[p]));  // of a known size: one load, not a call
+    } else {
+      std::memcpy(&bit[p], from, n_bytes);
+    }
+  }
   std::array<std::uint64_t, kWidthCount> masks;
   for (std::size_t w = 0; w < kWidthCount; ++w) {
     masks[w] = all;
