@@ -55,7 +55,9 @@ TEST(Model, LogitsThroughTheQuantisedCacheEqualNumPy) {
       // A code flip is rare, and adds at most one more error of the kind that every element has already.
       const auto quantising = difference(reference, exact);
       const auto found = difference(logits_of(tiny, tiny.options(run)), reference);
-      EXPECT_LT(found.median, 2.5 * rounding.median);  // decoding rounds queries to 16 bits
+      // Decoding rounds queries to 16 bits; one that flips a code early, which depends on the CPU, is felt in
+      // every later token.
+      EXPECT_LT(found.median, std::max(2.5 * rounding.median, 0.02 * quantising.median));
       EXPECT_LT(found.p99, 0.1 * quantising.p99);
       EXPECT_LT(found.max, 0.5 * quantising.max);
     }

@@ -1,6 +1,7 @@
 #include "kv/packed.h"
 
 #include <algorithm>
+#include <bit>
 #include <cassert>
 #include <cmath>
 
@@ -11,6 +12,7 @@
 namespace miser::kv {
 
 void PackedQueries::prepare(const QueryRows& rows, std::size_t head_dim) {
+  constexpr float kRound = 0x1.8p23F;  // the lowest bits of a sum with it are the rounded number
   assert(rows.n >= 1 && rows.n <= kMaxPackedRows);
   n_ = rows.n;
   head_dim_ = head_dim;
@@ -29,7 +31,7 @@ void PackedQueries::prepare(const QueryRows& rows, std::size_t head_dim) {
     const float inverse = largest > 0 ? kMaxQueryLevel / largest : 0;
     level_sum_[r] = 0;
     for (std::size_t d = 0; d < head_dim; ++d) {
-      const auto level = static_cast<std::int16_t>(std::lrint(row[d] * inverse));
+      const auto level = static_cast<std::int16_t>(std::bit_cast<std::uint32_t>(row[d] * inverse + kRound));
       levels_[r * stride_ + d] = level;
       level_sum_[r] += level;
     }

@@ -124,6 +124,7 @@ class RowTile {
   }
 
   void flush() {
+    if (n_ == 0) return;
     std::array<Factors, kMaxValueRows * kQuadRoom> factors;
     for (std::size_t r = 0; r < n_rows_; ++r) {
       std::fill(four_[r].begin() + n_, four_[r].end(), std::uint16_t{0});

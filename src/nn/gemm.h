@@ -1,4 +1,5 @@
 #pragma once
+#include <algorithm>
 #include <cstddef>
 
 #include "base/divide_up.h"
@@ -14,11 +15,12 @@ void gemm_nt(std::size_t m, std::size_t n, std::size_t k, float alpha, const flo
 void gemm_nn(std::size_t m, std::size_t n, std::size_t k, float alpha, const float* a, std::size_t lda,
              const float* b, std::size_t ldb, float beta, float* c, std::size_t ldc);
 
-/// The least m of at least `n` with which a row of C depends neither on the other rows of A nor on m. In what
-/// whole pairs of its 6-row kernels leave over, oneDNN adds in another order on AVX2 (measured).
+/// The least m of at least `n` with which a row of C depends neither on the other rows of A nor on m. oneDNN
+/// adds in another order (measured) in what whole pairs of its 6-row kernels leave over on AVX2, and below 16
+/// rows on AVX-512.
 constexpr std::size_t independent_rows(std::size_t n) {
   constexpr std::size_t kPair = 12;
-  return divide_up(n, kPair) * kPair;
+  return std::max<std::size_t>(2, divide_up(n, kPair)) * kPair;
 }
 
 }  // namespace miser::nn
