@@ -97,32 +97,34 @@ HWY_INLINE void scales_of_tokens(const Groups& groups, const HalfMasks& masks,
   }
 }
 
-/// Scales and rounds weights in token order, so that half as many registers of numbers of 16 bits go to the
-/// order of the groups.
+/// What the two passes over the tokens share, in token order.
 template <std::size_t kRows>
-HWY_INLINE void group_weights(const Groups& groups, const float* weights, std::size_t ld,
-                              GroupedWeights& to) {
-  constexpr std::size_t kHalves = divide_up(Segment::kMaxTokens, kHalf);
-  std::array<HalfMasks, kHalves> masks;
-  alignas(64) std::array<float, kRows * Segment::kMaxTokens> products;
+struct TokenWeights {
+  std::array<HalfMasks, divide_up(Segment::kMaxTokens, kHalf)> masks;
+  alignas(64) std::array<float, kRows * Segment::kMaxTokens> products;  ///< weights times scales
+};
+
+/// Multiplies the weights of vectors below 16 bits by their scales; the largest products and the sums of the
+/// weights in each lane.
+template <std::size_t kRows>
+HWY_INLINE void scale_weights(const Groups& groups, const float* weights, std::size_t ld,
+                              TokenWeights<kRows>& to, __m512 (&largest)[kRows], __m512 (&sum)[kRows]) {
   std::array<const std::byte*, kWidthCount> from;
   for (std::size_t w = 0; w < kWidthCount; ++w) from[w] = groups.bytes + groups.layout.scales[w];
-  __m512 largest[kRows];
-  __m512 sum[kRows];
   for (std::size_t r = 0; r < kRows; ++r) largest[r] = sum[r] = _mm512_setzero_ps();
-  const std::size_t n_halves = divide_up(groups.n_tokens, kHalf);
-  for (std::size_t half = 0; half < n_halves; ++half) {
+  for (std::size_t half = 0; half * kHalf < groups.n_tokens; ++half) {
     if (half % 2 == 0) {
       const auto of_block = token_masks(groups.bytes, groups.n_tokens, half / 2);
       for (std::size_t w = 0; w < kWidthCount; ++w) {
-        masks[half][w] = static_cast<__mmask32>(of_block[w]);
-        masks[half + 1][w] = static_cast<__mmask32>(of_block[w] >> kHalf);
+        to.masks[half][w] = static_cast<__mmask32>(of_block[w]);
+        to.masks[half + 1][w] = static_cast<__mmask32>(of_block[w] >> kHalf);
       }
     }
+    const HalfMasks& masks = to.masks[half];
     __m512 scales[2];
-    scales_of_tokens(groups, masks[half], from, scales);
+    scales_of_tokens(groups, masks, from, scales);
     __mmask32 coded = 0;
-    for (std::size_t w = 0; w < static_cast<std::size_t>(Width::k16); ++w) coded |= masks[half][w];
+    for (std::size_t w = 0; w < static_cast<std::size_t>(Width::k16); ++w) coded |= masks[w];
     for (std::size_t i = 0; i < 2; ++i) {
       const std::size_t token = half * kHalf + 16 * i;
       const auto mask = static_cast<__mmask16>(coded >> (16 * i));
@@ -131,24 +133,34 @@ HWY_INLINE void group_weights(const Groups& groups, const float* weights, std::s
         const __m512 product = _mm512_mul_ps(weight, scales[i]);
         largest[r] = _mm512_max_ps(largest[r], product);
         sum[r] = _mm512_add_ps(sum[r], weight);
-        _mm512_store_ps(products.data() + r * Segment::kMaxTokens + token, product);
+        _mm512_store_ps(to.products.data() + r * Segment::kMaxTokens + token, product);
       }
     }
   }
+}
 
-  const __m512 round = _mm512_set1_ps(kRound);
-  const __m512i lower_words = _mm512_load_si512(kLowerWords.of);
+/// Scales and rounds weights in token order, so that half as many registers of numbers of 16 bits go to the
+/// order of the groups.
+template <std::size_t kRows>
+HWY_INLINE void group_weights(const Groups& groups, const float* weights, std::size_t ld,
+                              GroupedWeights& to) {
+  TokenWeights<kRows> of_tokens;
+  __m512 largest[kRows];
+  __m512 sum[kRows];
+  scale_weights<kRows>(groups, weights, ld, of_tokens, largest, sum);
   __m512 inverse[kRows];
   for (std::size_t r = 0; r < kRows; ++r) {
     const WeightUnit unit = weight_unit(_mm512_reduce_max_ps(largest[r]));
     inverse[r] = _mm512_set1_ps(unit.inverse);
     to.rows[r] = {unit.unit, _mm512_reduce_add_ps(sum[r])};
   }
+  const __m512 round = _mm512_set1_ps(kRound);
+  const __m512i lower_words = _mm512_load_si512(kLowerWords.of);
   auto place = to.first = weight_places(groups);
-  for (std::size_t half = 0; half < n_halves; ++half) {
+  for (std::size_t half = 0; half * kHalf < groups.n_tokens; ++half) {
     __m512i levels[kRows];
     for (std::size_t r = 0; r < kRows; ++r) {
-      const float* const at = products.data() + r * Segment::kMaxTokens + half * kHalf;
+      const float* const at = of_tokens.products.data() + r * Segment::kMaxTokens + half * kHalf;
       const __m512 lower = _mm512_fmadd_ps(_mm512_load_ps(at), inverse[r], round);
       const __m512 upper = _mm512_fmadd_ps(_mm512_load_ps(at + 16), inverse[r], round);
       levels[r] =
@@ -157,7 +169,7 @@ HWY_INLINE void group_weights(const Groups& groups, const float* weights, std::s
     for (const Width width : groups.present()) {
       if (width == Width::k16) continue;
       const auto w = static_cast<std::size_t>(width);
-      const __mmask32 mask = masks[half][w];
+      const __mmask32 mask = of_tokens.masks[half][w];
       for (std::size_t r = 0; r < kRows; ++r) {
         _mm512_storeu_si512(to.levels.data() + r * kWeightRoom + place[w],
                             _mm512_maskz_compress_epi16(mask, levels[r]));
