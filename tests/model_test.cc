@@ -55,9 +55,10 @@ TEST(Model, LogitsThroughTheQuantisedCacheEqualNumPy) {
       // A code flip is rare, and adds at most one more error of the kind that every element has already.
       const auto quantising = difference(reference, exact);
       const auto found = difference(logits_of(tiny, tiny.options(run)), reference);
-      // Decoding rounds queries to 16 bits; one that flips a code early, which depends on the CPU, is felt in
-      // every later token.
-      EXPECT_LT(found.median, std::max(2.5 * rounding.median, 0.02 * quantising.median));
+      // Decoding rounds queries to 16 bits. Under the rule a code of 2 bits flips early, which depends on the
+      // CPU: noise of 1e-6 in the embeddings moves NumPy's own logits by up to 3.3 times the rounding.
+      const double flip = run.kv == "rule" ? 0.02 * quantising.median : 0;
+      EXPECT_LT(found.median, std::max(2.5 * rounding.median, flip));
       EXPECT_LT(found.p99, 0.1 * quantising.p99);
       EXPECT_LT(found.max, 0.5 * quantising.max);
     }

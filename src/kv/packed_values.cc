@@ -19,7 +19,8 @@ namespace {
 
 constexpr std::size_t kTokens = tile_tokens(SideKind::kValues);
 constexpr int kChunks = kSlab / 16;
-/// Chunks summed in one pass over the tiles: 16 registers hold 3 x 2 sums and what makes them, 32 twice that.
+/// Chunks summed in one pass over the tiles: 16 registers hold 3 x 2 sums and what makes them, and so do the
+/// 32 of AVX-512, where a sum takes two.
 constexpr int kAbreast = HWY_ARCH_X86 ? 2 : kChunks;
 
 template <int kBits, std::size_t kRows, int chunk>

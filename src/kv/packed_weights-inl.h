@@ -61,15 +61,6 @@ constexpr float kRound = 0x1p23F;  ///< its unit is 1: a sum's lowest bits are t
 
 constexpr std::size_t kHalf = 32;  ///< tokens whose weights fill a register
 
-/// Of each 32-bit lane of two registers the lower word.
-struct LowerWords {
-  constexpr LowerWords() {
-    for (std::uint16_t i = 0; i < 32; ++i) of[i] = static_cast<std::uint16_t>(2 * i);
-  }
-  alignas(64) std::uint16_t of[32]{};
-};
-inline constexpr LowerWords kLowerWords;
-
 /// For each width, which of 32 tokens have it.
 using HalfMasks = std::array<__mmask32, kWidthCount>;
 
@@ -155,16 +146,15 @@ HWY_INLINE void group_weights(const Groups& groups, const float* weights, std::s
     to.rows[r] = {unit.unit, _mm512_reduce_add_ps(sum[r])};
   }
   const __m512 round = _mm512_set1_ps(kRound);
-  const __m512i lower_words = _mm512_load_si512(kLowerWords.of);
   auto place = to.first = weight_places(groups);
   for (std::size_t half = 0; half * kHalf < groups.n_tokens; ++half) {
     __m512i levels[kRows];
     for (std::size_t r = 0; r < kRows; ++r) {
       const float* const at = of_tokens.products.data() + r * Segment::kMaxTokens + half * kHalf;
-      const __m512 lower = _mm512_fmadd_ps(_mm512_load_ps(at), inverse[r], round);
-      const __m512 upper = _mm512_fmadd_ps(_mm512_load_ps(at + 16), inverse[r], round);
-      levels[r] =
-          _mm512_permutex2var_epi16(_mm512_castps_si512(lower), lower_words, _mm512_castps_si512(upper));
+      const hn::Vec<U16> lower{_mm512_castps_si512(_mm512_fmadd_ps(_mm512_load_ps(at), inverse[r], round))};
+      const hn::Vec<U16> upper{
+          _mm512_castps_si512(_mm512_fmadd_ps(_mm512_load_ps(at + 16), inverse[r], round))};
+      levels[r] = hn::ConcatEven(U16(), upper, lower).raw;  // the lower word of each lane
     }
     for (const Width width : groups.present()) {
       if (width == Width::k16) continue;
