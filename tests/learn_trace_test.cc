@@ -11,6 +11,7 @@
 #include "compare.h"
 #include "learn/trace_file.h"
 #include "learn/trace_steps.h"
+#include "nn/matrix.h"
 #include "nn/ops.h"
 #include "temporary_folder.h"
 #include "tiny_model.h"
@@ -145,10 +146,12 @@ TEST(TraceTest, SignalsAndRowsAreThoseOfTheReference) {
     const Trace t =
         trace_context(model, pool, tiny.tokens, {.window = run.window, .block = run.block, .n_samples = 1});
     EXPECT_EQ(t.first, 4U);
+    // Products that round x to 16 bits (nn/inputs.h) are 30 times as coarse as float sums.
+    const double times = nn::rounds_inputs(tiny.tokens.size()) ? 6 : 1;
     const auto expect_near = [&](std::span<const float> found, const char* name, double scale) {
       const auto of = test::difference(found, rows_of(tiny.array(run, name), t.first, t.n));
-      EXPECT_LT(of.median, 3e-5 * scale) << name;
-      EXPECT_LT(of.p99, 1e-3 * scale) << name;
+      EXPECT_LT(of.median, times * 3e-5 * scale) << name;
+      EXPECT_LT(of.p99, times * 1e-3 * scale) << name;
       EXPECT_LT(of.max, 5e-2 * scale) << name;
     };
     expect_near(t.received, "received", 1);
@@ -158,7 +161,7 @@ TEST(TraceTest, SignalsAndRowsAreThoseOfTheReference) {
     expect_near(norms(t.v, t.head_dim), "v_norm2", 100);
     const test::Array signals = tiny.array(run, "token_signals");
     const auto of = test::difference(t.token_signals, signals.values.subspan(4 * t.first, 4 * t.n));
-    EXPECT_LT(of.p99, 1e-3);
+    EXPECT_LT(of.p99, times * 1e-3);
     EXPECT_LT(of.max, 5e-2);
   }
 }

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "compare.h"
+#include "nn/matrix.h"
 #include "nn/thread_pool.h"
 #include "session/session.h"
 #include "tiny_model.h"
@@ -35,12 +36,13 @@ TEST(Model, LogitsThroughTheF16CacheEqualNumPy) {
     const auto reference = tiny.array(run, "logits").values;
     // What rounding all of K and V to binary16 does to the logits. Float errors flip some of these roundings,
     // so all flips together do less; what they leave alone differs by float rounding, which is finer by
-    // 2^-13.
+    // 2^-13, or where products round x to 16 bits (nn/inputs.h) by 2^-5, which flips more.
     const auto rounding = difference(reference, tiny.exact_logits().values);
     const auto found = difference(logits_of(tiny, tiny.options(run)), reference);
-    EXPECT_LT(found.median, 0.2 * rounding.median);
-    EXPECT_LT(found.p99, 0.3 * rounding.p99);
-    EXPECT_LT(found.max, 0.6 * rounding.max);
+    const double times = nn::rounds_inputs(tiny.tokens.size()) ? 4 : 1;
+    EXPECT_LT(found.median, times * 0.2 * rounding.median);
+    EXPECT_LT(found.p99, times * 0.3 * rounding.p99);
+    EXPECT_LT(found.max, times * 0.6 * rounding.max);
   }
 }
 
@@ -57,9 +59,11 @@ TEST(Model, LogitsThroughTheQuantisedCacheEqualNumPy) {
       const auto found = difference(logits_of(tiny, tiny.options(run)), reference);
       // Decoding rounds queries to 16 bits. Under the rule a code of 2 bits flips early, which depends on the
       // CPU: noise of 1e-6 in the embeddings moves NumPy's own logits by up to 3.3 times the rounding.
-      const double flip = run.kv == "rule" ? 0.02 * quantising.median : 0;
+      // Products that round x to 16 bits flip codes of other policies too.
+      const bool rounds = nn::rounds_inputs(tiny.tokens.size());
+      const double flip = (rounds ? 0.05 : run.kv == "rule" ? 0.02 : 0) * quantising.median;
       EXPECT_LT(found.median, std::max(2.5 * rounding.median, flip));
-      EXPECT_LT(found.p99, 0.1 * quantising.p99);
+      EXPECT_LT(found.p99, (rounds ? 0.15 : 0.1) * quantising.p99);
       EXPECT_LT(found.max, 0.5 * quantising.max);
     }
   }

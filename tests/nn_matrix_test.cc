@@ -89,7 +89,7 @@ bool has_row_kernel(const gguf::TensorFormat& format) {
 }
 
 bool is_rounded(const gguf::TensorFormat& format, std::size_t n) {
-  return n < kManyRows && has_row_kernel(format) && format.type != TensorType::kF16;
+  return rounds_inputs(n) && has_row_kernel(format) && format.type != TensorType::kF16;
 }
 
 /// What integer products make of x: each block of 32 rounded to 65,535 levels up to its largest magnitude.

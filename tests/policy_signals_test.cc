@@ -85,9 +85,10 @@ void compare(const test::TinyModel& tiny, const test::TinyRun& run, const policy
       }
     }
   }
-  // Float rounding, in few rows rounding of x to 16 bits (nn/inputs.h), and flips of binary16 (compare.h).
+  // Float rounding, in integer products rounding of x to 16 bits (nn/inputs.h), and flips of binary16
+  // (compare.h).
   const test::Spread spread = test::difference(found, expected);
-  EXPECT_LT(spread.median, batch < nn::kManyRows ? 3e-4 : 1e-4);
+  EXPECT_LT(spread.median, nn::rounds_inputs(batch) ? 3e-4 : 1e-4);
   EXPECT_LT(spread.p99, 5e-3);
   EXPECT_LT(spread.max, 0.1);
 }

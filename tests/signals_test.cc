@@ -105,14 +105,14 @@ Pass::Pass(const TinyModel& tiny, const TinyRun& run, std::size_t chunk)
 }
 
 /// How far signals may be from NumPy's, relative to the largest value of the signal: float errors, and flips
-/// of codes (compare.h). Products of few rows round x to 16 bits (nn/inputs.h), 30 times as coarse as float
+/// of codes (compare.h). Integer products round x to 16 bits (nn/inputs.h), 30 times as coarse as float
 /// sums, which flips more codes.
 struct Bounds {
   Bounds(const TinyRun& run, std::size_t chunk) {
     const bool quantised = run.kv != "f16";
-    const bool few_rows = chunk < nn::kManyRows;
-    median = quantised ? (few_rows ? 4e-3F : 3e-4F) : (few_rows ? 3e-4F : 1e-4F);
-    p99 = quantised ? (few_rows ? 6e-2F : 2e-2F) : (few_rows ? 3e-3F : 1e-3F);
+    const bool is_rounded = nn::rounds_inputs(chunk);
+    median = quantised ? (is_rounded ? 4e-3F : 3e-4F) : (is_rounded ? 3e-4F : 1e-4F);
+    p99 = quantised ? (is_rounded ? 6e-2F : 2e-2F) : (is_rounded ? 3e-3F : 1e-3F);
     max = quantised ? 1e-1F : 1e-2F;
   }
   float median, p99, max;

@@ -151,10 +151,17 @@ void Attention::attend_segments(std::size_t g, std::size_t first, std::size_t la
                                 OnlineSoftmax& state, Worker& worker) {
   const PackedHead& packed = layer().heads[g];
   const QueryRows rows = queries(g, run);
+  const bool use_levels = LevelProducts::suit(head_dim_);
+  if (use_levels) worker.levels.set_queries(rows, head_dim_);
   for (std::size_t s = first; s < last; ++s) {
     if (packed.k[s].size() == 0) continue;
     packed.k[s].unpack(cache_.key_side(chunk_.layer, g), worker.keys);
     packed.v[s].unpack(cache_.value_side(chunk_.layer, g), worker.values);
+    if (use_levels && worker.keys.rotated && worker.values.rotated) {
+      worker.levels.set_segment(worker.keys, worker.values);
+      worker.levels.attend(state, first_query_row(run));
+      continue;
+    }
     for (std::size_t at = 0; at < rows.n; at += kRowBlock) {
       const std::size_t n = std::min(kRowBlock, rows.n - at);
       state.attend(rows.subspan(at, n, head_dim_), first_query_row(run) + at, worker.keys, worker.values,

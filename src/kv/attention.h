@@ -5,6 +5,7 @@
 
 #include "kv/attention_split.h"
 #include "kv/cache.h"
+#include "kv/level_products.h"
 #include "kv/online_softmax.h"
 #include "kv/width_chooser.h"
 #include "nn/thread_pool.h"
@@ -51,6 +52,7 @@ class Attention {
     Tile keys;
     Tile values;
     std::vector<float> scores;
+    LevelProducts levels;
   };
   /// Queries at positions [begin, end) that read the positions before `exact_begin` packed.
   struct Run {
@@ -108,9 +110,7 @@ class Attention {
   std::vector<float> received_;  ///< [n_rows, received_stride]
   // Of the block that leaves.
   BlockWidths widths_;
-  std::vector<float> block_received_;
-  std::vector<float> block_received_sq_;
-  std::vector<float> block_received_max_;
+  std::vector<float> block_received_, block_received_sq_, block_received_max_;
   std::vector<float> block_k_norm2_;
   std::vector<float> block_v_norm2_;
   std::vector<float> block_k_;

@@ -207,6 +207,7 @@ void Segment::unpack(const Side& side, Tile& tile) const {
   tile.rotated = counts_[static_cast<std::size_t>(Width::k16)] != n_tokens_;
   tile.rows.resize(n_tokens_ * head_dim);
   tile.correction.assign(n_tokens_, 0.0F);
+  tile.unit.assign(n_tokens_, 0.0F);
   if (!tile.rotated) {  // one group, so in token order
     load_exact(Groups(*this, side).row(Width::k16, 0), tile.rows);
     return;

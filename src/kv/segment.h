@@ -19,6 +19,7 @@ struct Tile {
   bool rotated = false;           ///< rows are R (x - centre); otherwise x itself
   AlignedVector<float> rows;      ///< [n_tokens, head_dim]
   std::vector<float> correction;  ///< [n_tokens]: c * scale^2 of each token (score_correction)
+  std::vector<float> unit;  ///< [n_tokens]: a row of 1 to 8 bits is unit * whole numbers of int8; else 0
 };
 
 /// Packed vectors of a run of consecutive tokens of one (layer, KV head, K or V), grouped by width: each

@@ -139,6 +139,7 @@ void unpack_groups(const Groups& groups, const Side& side, Tile& tile) {
     const float c = score_correction(width, side.rule);
     for_each_token(groups.bytes, groups.n_tokens, width, [&](std::size_t token, std::size_t rank) {
       tokens[rank] = static_cast<std::uint16_t>(token);
+      tile.unit[token] = scale[rank];
       tile.correction[token] = c * (scale[rank] * gain) * (scale[rank] * gain);
     });
     const Group group{scale, tokens.data(), tile.rows.data(), groups.head_dim};

@@ -1,67 +1,71 @@
 #include "nn/inputs.h"
 
 #include <algorithm>
-#include <bit>
-#include <cmath>
-#include <limits>
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "nn/inputs.cc"
 #include "hwy/foreach_target.h"  // before any other Highway header
 
+#include "base/divide_up.h"
 #include "hwy/highway.h"
+#include "nn/pair_products-inl.h"
 #include "nn/tiles.h"
 
-HWY_BEFORE_NAMESPACE();
+MISER_BEFORE_NAMESPACE();
 namespace miser::nn::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-/// The largest magnitude of a block; an infinity or a NaN if there is one, which no comparison of floats
-/// promises.
-HWY_INLINE float largest_magnitude(const float* x) {
-  const hn::CappedTag<float, kQuantColumns> d;
-  const hn::RebindToSigned<decltype(d)> di;
-  auto largest = hn::Zero(di);
-  for (std::size_t c = 0; c < kQuantColumns; c += hn::Lanes(d))
-    largest = hn::Max(largest, hn::BitCast(di, hn::Abs(hn::LoadU(d, x + c))));
-  return std::bit_cast<float>(hn::GetLane(hn::MaxOfLanes(di, largest)));
+using Quad = hn::CappedTag<std::int32_t, kPairDistance>;
+using Quads = hn::Vec<Quad>;
+
+template <std::size_t n>
+HWY_INLINE void store_interleaved(const Quads (&rows)[n], std::int32_t* to) {
+  if constexpr (n == 4) hn::StoreInterleaved4(rows[0], rows[1], rows[2], rows[3], Quad(), to);
+  if constexpr (n == 2) hn::StoreInterleaved2(rows[0], rows[1], Quad(), to);
+  if constexpr (n == 1) hn::StoreU(rows[0], Quad(), to);
 }
 
-/// pairs [16] of x / scale, rounded to nearest even; returns the sum of all levels.
-HWY_INLINE std::int32_t round_block(const float* x, float inverse_scale, std::int32_t* pairs) {
-  const hn::CappedTag<float, kPairDistance> d;
-  const hn::RebindToSigned<decltype(d)> di;
-  const auto inverse = hn::Set(d, inverse_scale);
-  auto sum = hn::Zero(di);
-  for (std::size_t c = 0; c < kQuantColumns; c += 2 * kPairDistance) {
-    for (std::size_t i = 0; i < kPairDistance; i += hn::Lanes(d)) {
-      const auto first = hn::NearestInt(hn::Mul(hn::LoadU(d, x + c + i), inverse));
-      const auto second = hn::NearestInt(hn::Mul(hn::LoadU(d, x + c + kPairDistance + i), inverse));
-      sum = hn::Add(sum, hn::Add(first, second));
-      hn::StoreU(hn::Or(hn::And(first, hn::Set(di, 0xFFFF)), hn::ShiftLeft<16>(second)), di,
-                 pairs + c / 2 + i);
-    }
-  }
-  return hn::GetLane(hn::SumOfLanes(di, sum));
-}
-
-void round_inputs(Inputs& in) {
-  constexpr float kMaxLevel = std::numeric_limits<std::int16_t>::max();
-  constexpr float kLeastMagnitude = 0x1p-100F;  // neither scale nor its inverse leaves the normal range
+/// Rounds a panel of n rows from `first` on to nearest even.
+template <std::size_t n>
+HWY_INLINE void round_panel(Inputs& in, std::size_t first) {
+  const Quad di;
+  const hn::RebindToFloat<Quad> d;
   const std::size_t n_blocks = in.cols / kQuantColumns;
-  for (std::size_t i = 0; i < in.n; ++i) {
-    for (std::size_t b = 0; b < n_blocks; ++b) {
-      const float* const x = in.x + i * in.cols + b * kQuantColumns;
-      const std::size_t block = i * n_blocks + b;
-      const float found = largest_magnitude(x);
-      const float largest = std::isfinite(found) ? std::max(found, kLeastMagnitude) : 1;
-      const std::int32_t sum = round_block(x, kMaxLevel / largest, &in.pairs[block * kPairs]);
-      const float scale =
-          std::isfinite(found) ? largest / kMaxLevel : std::numeric_limits<float>::quiet_NaN();
-      in.scales[block] = scale;
-      in.sums[block] = scale * static_cast<float>(sum);
+  for (std::size_t b = 0; b < n_blocks; ++b) {
+    const float* const x = in.x + first * in.cols + b * kQuantColumns;
+    const std::size_t at = first * n_blocks + b * n;
+    Rounding roundings[n];
+    Quads sums[n];
+    for (std::size_t k = 0; k < n; ++k) {
+      roundings[k] = rounding_to(largest_magnitude(x + k * in.cols, kQuantColumns));
+      sums[k] = hn::Zero(di);
+    }
+    for (std::size_t c = 0; c < kQuantColumns; c += 2 * kPairDistance) {
+      for (std::size_t i = 0; i < kPairDistance; i += hn::Lanes(d)) {
+        Quads pairs[n];
+        for (std::size_t k = 0; k < n; ++k) {
+          const float* const from = x + k * in.cols + c + i;
+          const auto inverse = hn::Set(d, roundings[k].inverse);
+          const auto one = hn::NearestInt(hn::Mul(hn::LoadU(d, from), inverse));
+          const auto other = hn::NearestInt(hn::Mul(hn::LoadU(d, from + kPairDistance), inverse));
+          sums[k] = hn::Add(sums[k], hn::Add(one, other));
+          pairs[k] = hn::Or(hn::And(one, hn::Set(di, 0xFFFF)), hn::ShiftLeft<16>(other));
+        }
+        store_interleaved(pairs, &in.pairs[at * kPairs + (c / 2 + i) * n]);
+      }
+    }
+    for (std::size_t k = 0; k < n; ++k) {
+      const std::int32_t sum = hn::GetLane(hn::SumOfLanes(di, sums[k]));
+      in.scales[at + k] = roundings[k].unit;
+      in.sums[at + k] = roundings[k].unit * static_cast<float>(sum);
     }
   }
+}
+
+void round_panel_at(Inputs& in, Panel panel) {
+  if (panel.rows == 4) round_panel<4>(in, panel.first);
+  if (panel.rows == 2) round_panel<2>(in, panel.first);
+  if (panel.rows == 1) round_panel<1>(in, panel.first);
 }
 
 }  // namespace miser::nn::HWY_NAMESPACE
@@ -70,14 +74,30 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace miser::nn {
 
-HWY_EXPORT(round_inputs);
+HWY_EXPORT(round_panel_at);
 
-void round_inputs(Inputs& in) {
+namespace {
+
+constexpr std::size_t kPanelsPerItem = 4;  // fewer stay on the caller, as in decoding
+
+}  // namespace
+
+void round_inputs(Inputs& in, ThreadPool& pool) {
   const std::size_t n_blocks = in.n * (in.cols / kQuantColumns);
   in.pairs.resize(n_blocks * kPairs);
   in.scales.resize(n_blocks);
   in.sums.resize(n_blocks);
-  HWY_DYNAMIC_DISPATCH(round_inputs)(in);
+  const std::size_t n_whole = in.n / kPanelRows;
+  pool.parallel_for(divide_up(n_whole, kPanelsPerItem), [&](std::size_t item, int) {
+    const std::size_t end = std::min((item + 1) * kPanelsPerItem, n_whole);
+    for (std::size_t panel = item * kPanelsPerItem; panel < end; ++panel)
+      HWY_DYNAMIC_DISPATCH(round_panel_at)(in, {panel * kPanelRows, kPanelRows});
+  });
+  for (std::size_t row = n_whole * kPanelRows; row < in.n;) {
+    const Panel panel = panel_of(row, in.n);
+    HWY_DYNAMIC_DISPATCH(round_panel_at)(in, panel);
+    row += panel.rows;
+  }
 }
 
 }  // namespace miser::nn

@@ -1,26 +1,64 @@
 #pragma once
+#include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <vector>
+
+#include "nn/thread_pool.h"
 
 namespace miser::nn {
 
-/// Rows of x that products share. Row kernels of integer formats read what round_inputs() made of x, once for
-/// all products: each block of 32 columns as scale * level, level a whole number of 16 bits.
-struct Inputs {
-  const float* x;  ///< [n, cols]
-  std::size_t n;
-  std::size_t cols;
-  std::vector<std::int32_t>
-      pairs{};                  ///< [n, cols / 2]: two levels each, as column pairs of tiles (nn/tiles.h)
-  std::vector<float> scales{};  ///< [n, cols / 32]
-  std::vector<float> sums{};    ///< [n, cols / 32]: sums of scale * level, for formats with an offset
+/// How numbers become levels, whole numbers of 16 bits.
+struct Rounding {
+  float inverse;  ///< levels per unit
+  float unit;     ///< NaN: there are none
 };
 
-/// Fills pairs, scales and sums. A block's scale is its largest magnitude / 32767, but at least 2^-100 /
-/// 32767, and levels are rounded to nearest even, so an element moves by at most 1/65534 of the largest. In a
-/// block with an infinity or a NaN the scale is NaN, and so is what is computed from it. Columns after the
-/// last whole block are left out.
-void round_inputs(Inputs& in);
+/// For numbers of a magnitude up to `largest`: level 32767 stands for that, or for 2^-100 if it is less.
+/// Without levels if it is not finite.
+inline Rounding rounding_to(float largest) {
+  constexpr float kMaxLevel = std::numeric_limits<std::int16_t>::max();
+  constexpr float kLeastMagnitude = 0x1p-100F;  // neither unit nor its inverse leaves the normal range
+  if (!std::isfinite(largest)) return {0, std::numeric_limits<float>::quiet_NaN()};
+  largest = std::max(largest, kLeastMagnitude);
+  return {kMaxLevel / largest, largest / kMaxLevel};
+}
+
+/// Rows of a panel: levels of so many rows of x lie side by side, so that a pass over weights reads them in
+/// order. What is left of n rows makes a panel of 2, of 1 or both.
+inline constexpr std::size_t kPanelRows = 4;
+
+/// The panel of a row.
+struct Panel {
+  std::size_t first;  ///< its first row
+  std::size_t rows;   ///< 4, 2 or 1
+};
+constexpr Panel panel_of(std::size_t row, std::size_t n) {
+  for (std::size_t rows = kPanelRows, first = 0;; rows /= 2) {
+    const std::size_t end = first + (n - first) / rows * rows;
+    if (row < end) return {row - (row - first) % rows, rows};
+    first = end;
+  }
+}
+
+/// Rows of x that products share. Row kernels of integer formats read what round_inputs() made of x, once for
+/// all products: each block of 32 columns as scale * level, level a whole number of 16 bits. A panel of r
+/// rows from row f on begins with element f n_blocks of what is per block, f n_blocks * 16 of the pairs.
+struct Inputs {
+  const float* x = nullptr;  ///< [n, cols]
+  std::size_t n = 0;
+  std::size_t cols = 0;
+  /// [n_blocks, 16, r] of each panel: two levels each, as column pairs of tiles (nn/tiles.h)
+  std::vector<std::int32_t> pairs{};
+  std::vector<float> scales{};  ///< [n_blocks, r] of each panel
+  std::vector<float> sums{};    ///< the same: sums of scale * level, for formats with an offset
+};
+
+/// Fills pairs, scales and sums. Blocks are rounded to their largest magnitude (rounding_to()), levels to
+/// nearest even, so an element moves by at most 1/65534 of the largest. What is computed from a block with an
+/// infinity or a NaN is NaN. Columns after the last whole block are left out.
+void round_inputs(Inputs& in, ThreadPool& pool);
 
 }  // namespace miser::nn

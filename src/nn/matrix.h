@@ -44,14 +44,19 @@ struct Product {
   float* y;  ///< [n, w->rows()], dense
 };
 
-/// From so many rows of x on, unpacking to float and a GEMM beat the row kernels (measured, Xeon with
-/// AVX-512). With independent_rows() of them (nn/gemm.h) a row of y depends neither on the others nor on
-/// their number.
-inline constexpr std::size_t kManyRows = 16;
+/// From so many rows of x on, unpacking to float and a GEMM beat the row kernels (measured with AVX2; of
+/// integer formats with VNNI never). With independent_rows() of them (nn/gemm.h) a row of y depends neither
+/// on the others nor on their number.
+inline constexpr std::size_t kManyRows = 32;
+
+/// Whether products of integer formats with n rows of x round these to 16 bits (nn/inputs.h). Others are
+/// float products.
+bool rounds_inputs(std::size_t n);
 
 /// Computes all `products` of x [n, cols] in one parallel loop. Few rows read each weight once through the
 /// row kernels, those of 4 and 8 bits times x rounded to 16 bits (nn/inputs.h); kManyRows and more unpack
-/// tiles of rows to float and multiply them with oneDNN. REQUIRES: all matrices have the same cols().
+/// tiles of rows to float and multiply them with oneDNN, unless row kernels are as fast (nn/row_kernels.h).
+/// REQUIRES: all matrices have the same cols().
 void multiply(std::span<const Product> products, const float* x, std::size_t n, ThreadPool& pool);
 
 }  // namespace miser::nn

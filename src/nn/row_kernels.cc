@@ -19,24 +19,26 @@ HWY_INLINE void add_tile(const std::byte* tile, const Inputs& in, std::size_t fi
                          Vector (&acc)[n][n_parts]) {
   const Floats d;
   const std::size_t n_blocks = in.cols / kQuantColumns;
-  const std::int32_t* const pairs = &in.pairs[first * n_blocks * kPairs];
-  const float* const scales = &in.scales[first * n_blocks];
-  const float* const sums = &in.sums[first * n_blocks];
+  const std::size_t panel_size = BlockInputs<float, n>::kRows * n_blocks;
   for (std::size_t b = 0; b < n_blocks; ++b) {
     const std::byte* const block = tile + b * block_bytes(Block::kKind);
+    const BlockInputs<std::int32_t, n> pairs(&in.pairs[first * n_blocks * kPairs], panel_size * kPairs, b,
+                                             kPairs);
+    const BlockInputs<float, n> scales(&in.scales[first * n_blocks], panel_size, b, 1);
+    const BlockInputs<float, n> sums(&in.sums[first * n_blocks], panel_size, b, 1);
     Sums products[n][n_parts];
-    Block::multiply(block, lane, pairs + b * kPairs, n_blocks * kPairs, products);
+    Block::multiply(block, lane, pairs, products);
     for (std::size_t part = 0; part < n_parts; ++part) {
       const std::size_t row = lane + part * hn::Lanes(d);
       const Vector scale = Block::scale(block, row);
       for (std::size_t k = 0; k < n; ++k) {
-        const Vector unit = hn::Mul(scale, hn::Set(d, scales[k * n_blocks + b]));
+        const Vector unit = hn::Mul(scale, hn::Set(d, scales(k)));
         acc[k][part] = hn::MulAdd(unit, hn::ConvertTo(d, products[k][part]), acc[k][part]);
       }
       if constexpr (Block::kHasOffset) {
         const Vector offset = Block::offset(block, row, scale);
         for (std::size_t k = 0; k < n; ++k)
-          acc[k][part] = hn::MulAdd(offset, hn::Set(d, sums[k * n_blocks + b]), acc[k][part]);
+          acc[k][part] = hn::MulAdd(offset, hn::Set(d, sums(k)), acc[k][part]);
       }
     }
   }
@@ -91,6 +93,15 @@ HWY_INLINE void add_f16_tile(const std::byte* tile, const Inputs& in, std::size_
   }
 }
 
+/// y = the first `rows` lanes of a vector, or all.
+HWY_INLINE void store_rows(Vector v, float* y, std::size_t rows) {
+  const Floats d;
+  if (rows >= hn::Lanes(d)) return hn::StoreU(v, d, y);
+  HWY_ALIGN float lanes[kTileRows];
+  hn::Store(v, d, lanes);
+  std::copy_n(lanes, rows, y);
+}
+
 /// Rows first to first + n of x times one tile; only the first `rows` results are stored.
 template <class Block, std::size_t n>
 HWY_NOINLINE void multiply_inputs(const std::byte* tile, const Inputs& in, std::size_t first,
@@ -101,34 +112,51 @@ HWY_NOINLINE void multiply_inputs(const std::byte* tile, const Inputs& in, std::
   constexpr std::size_t kParts = kIsF16 || n > 2 || hn::MaxLanes(d) == kTileRows ? 1 : 2;
   for (std::size_t lane = 0; lane < rows; lane += kParts * hn::Lanes(d)) {
     Vector acc[n][kParts];
-    for (auto& of_row : acc)
-      for (Vector& sum : of_row) sum = hn::Zero(d);
+    HWY_UNROLL(16)
+    for (std::size_t k = 0; k < n; ++k) {
+      HWY_UNROLL(2)
+      for (std::size_t part = 0; part < kParts; ++part) acc[k][part] = hn::Zero(d);
+    }
     if constexpr (kIsF16) {
       add_f16_tile<n>(tile, in, first, lane, acc);
     } else {
       add_tile<Block>(tile, in, first, lane, acc);
     }
-    const std::size_t stored = std::min(kParts * hn::Lanes(d), rows - lane);
+    HWY_UNROLL(16)
     for (std::size_t k = 0; k < n; ++k) {
-      HWY_ALIGN float lanes[kTileRows];
-      for (std::size_t part = 0; part < kParts; ++part)
-        hn::Store(acc[k][part], d, lanes + part * hn::Lanes(d));
-      std::copy_n(lanes, stored, y + (first + k) * ldy + lane);
+      HWY_UNROLL(2)
+      for (std::size_t part = 0; part < kParts; ++part) {
+        const std::size_t row = lane + part * hn::Lanes(d);
+        store_rows(acc[k][part], y + (first + k) * ldy + row, rows - std::min(row, rows));
+      }
     }
   }
 }
 
-/// Passes over the weights serve up to 4 rows of x: their 8 chains and 4 totals fit 16 registers.
+/// Most rows of x that a pass over the weights serves: their sums and totals fit 32 registers or 16, and
+/// enough chains hide the latency of products.
+#if HWY_TARGET == HWY_AVX3_DL
+constexpr std::size_t kPassRows = 3 * kPanelRows;
+#else
+constexpr std::size_t kPassRows = kPanelRows;
+#endif
+
 template <class Block>
-void multiply_block_tile(const std::byte* tile, const Inputs& in, std::size_t rows, float* y,
-                         std::size_t ldy) {
-  std::size_t i = 0;
-  for (; i + 4 <= in.n; i += 4) multiply_inputs<Block, 4>(tile, in, i, rows, y, ldy);
-  if (i + 2 <= in.n) {
-    multiply_inputs<Block, 2>(tile, in, i, rows, y, ldy);
-    i += 2;
-  }
-  if (i < in.n) multiply_inputs<Block, 1>(tile, in, i, rows, y, ldy);
+void multiply_block_tile(const std::byte* tile, const Inputs& in, std::size_t first, std::size_t n,
+                         std::size_t rows, float* y, std::size_t ldy) {
+  const std::size_t end = first + n;
+  const auto pass = [&](auto n_inputs) HWY_ATTR {
+    for (; first + n_inputs() <= end; first += n_inputs())
+      multiply_inputs<Block, n_inputs()>(tile, in, first, rows, y, ldy);
+  };
+  if constexpr (kPassRows > kPanelRows) pass(std::integral_constant<std::size_t, kPassRows>());
+  pass(std::integral_constant<std::size_t, kPanelRows>());
+  pass(std::integral_constant<std::size_t, 2>());
+  pass(std::integral_constant<std::size_t, 1>());
+}
+
+bool takes_many_rows() {
+  return HWY_TARGET == HWY_AVX3_DL;
 }
 
 /// Calls f with a value of the block type of `kind`.
@@ -148,10 +176,10 @@ HWY_INLINE void visit_block(TileKind kind, F&& f) {
   }
 }
 
-void multiply_tile(TileKind kind, const std::byte* tile, const Inputs& in, std::size_t rows, float* y,
-                   std::size_t ldy) {
-  visit_block(kind,
-              [&](auto block) HWY_ATTR { multiply_block_tile<decltype(block)>(tile, in, rows, y, ldy); });
+void multiply_tile(TileKind kind, const std::byte* tile, const Inputs& in, std::size_t first, std::size_t n,
+                   std::size_t rows, float* y, std::size_t ldy) {
+  visit_block(kind, [&](auto block)
+                        HWY_ATTR { multiply_block_tile<decltype(block)>(tile, in, first, n, rows, y, ldy); });
 }
 
 void unpack_tile(TileKind kind, const std::byte* tile, std::size_t cols, float* out, std::size_t ld) {
@@ -183,13 +211,18 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace miser::nn {
 
+HWY_EXPORT(takes_many_rows);
 HWY_EXPORT(multiply_tile);
 HWY_EXPORT(unpack_tile);
 HWY_EXPORT(dot);
 
-void multiply_tile(TileKind kind, const std::byte* tile, const Inputs& inputs, std::size_t rows, float* y,
-                   std::size_t ldy) {
-  HWY_DYNAMIC_DISPATCH(multiply_tile)(kind, tile, inputs, rows, y, ldy);
+bool takes_many_rows() {
+  return HWY_DYNAMIC_DISPATCH(takes_many_rows)();
+}
+
+void multiply_tile(TileKind kind, const std::byte* tile, const Inputs& inputs, std::size_t first,
+                   std::size_t n, std::size_t rows, float* y, std::size_t ldy) {
+  HWY_DYNAMIC_DISPATCH(multiply_tile)(kind, tile, inputs, first, n, rows, y, ldy);
 }
 
 void unpack_tile(TileKind kind, const std::byte* tile, std::size_t cols, float* out, std::size_t ld) {

@@ -11,54 +11,19 @@
 
 #include "hwy/highway.h"
 #include "nn/half-inl.h"
+#include "nn/pair_products-inl.h"
 #include "nn/tiles.h"
-#include "nn/vnni-inl.h"
 
 MISER_BEFORE_NAMESPACE();
 namespace miser::nn::HWY_NAMESPACE {
-
-// 16 lanes where the CPU has them; narrower vectors take a tile in several passes, which read it from L1.
-using Floats = hn::CappedTag<float, kTileRows>;
-using Vector = hn::Vec<Floats>;
 
 HWY_INLINE const std::uint16_t* halves(const std::byte* bytes) {
   return reinterpret_cast<const std::uint16_t*>(bytes);
 }
 
-using Ints = hn::RebindToSigned<Floats>;
-using Sums = hn::Vec<Ints>;
-
-// Lanes of two numbers of 16 bits, the first in the lower half.
-HWY_INLINE Sums first_of(Sums pairs) {
-  return hn::ShiftRight<16>(hn::ShiftLeft<16>(pairs));
-}
-HWY_INLINE Sums second_of(Sums pairs) {
-  return hn::ShiftRight<16>(pairs);
-}
-
-/// sum + a[0] b[0] + a[1] b[1] in each lane.
-HWY_INLINE Sums add_pairs(Sums sum, Sums a, Sums b) {
-#if HWY_TARGET == HWY_AVX3_DL
-  return Sums{_mm512_dpwssd_epi32(sum.raw, a.raw, b.raw)};
-#elif HWY_ARCH_X86 && HWY_TARGET != HWY_SCALAR
-  const hn::Repartition<std::int16_t, Ints> words;
-  Sums unused = hn::Zero(Ints());
-  return hn::ReorderWidenMulAccumulate(Ints(), hn::BitCast(words, a), hn::BitCast(words, b), sum, unused);
-#elif HWY_ARCH_ARM_A64 && HWY_TARGET != HWY_SCALAR
-  const int16x8_t a16 = vreinterpretq_s16_s32(a.raw);
-  const int16x8_t b16 = vreinterpretq_s16_s32(b.raw);
-  const int32x4_t lower = vmull_s16(vget_low_s16(a16), vget_low_s16(b16));
-  return Sums(vaddq_s32(sum.raw, vpaddq_s32(lower, vmull_high_s16(a16, b16))));
-#else
-  const auto first = hn::Mul(first_of(a), first_of(b));
-  return hn::Add(sum, hn::Add(first, hn::Mul(second_of(a), second_of(b))));
-#endif
-}
-
 // One struct per tile kind: `scale` and `offset` of a block, its codes as floats, one column per call
-// f(column, w), where w = scale * code + offset; and integer products of its codes with the levels of n rows
-// of x, whose `pairs` (nn/inputs.h) lie `ld` apart. `lane` is the first row of the vectors, of `n_parts` that
-// lie side by side.
+// f(column, w), where w = scale * code + offset; and integer products of its codes with the level pairs of n
+// rows of x. `lane` is the first row of the vectors, of `n_parts` that lie side by side.
 
 template <TileKind kind>
 struct Q4Block {
@@ -91,36 +56,47 @@ struct Q4Block {
     }
   }
   template <std::size_t n, std::size_t n_parts>
-  static HWY_INLINE void multiply(const std::byte* block, std::size_t lane, const std::int32_t* pairs,
-                                  std::size_t ld, Sums (&sums)[n][n_parts]) {
+  static HWY_INLINE void multiply(const std::byte* block, std::size_t lane,
+                                  const BlockInputs<std::int32_t, n>& pairs, Sums (&sums)[n][n_parts]) {
     const Ints di;
     const auto even_nibbles = hn::Set(di, 0x000F000F);
     const auto odd_nibbles = hn::Set(di, 0x00F000F0);
-    Sums sixteenfold[n][n_parts];  // products with odd nibbles, which stay where they are
-    for (std::size_t k = 0; k < n; ++k)
-      for (std::size_t part = 0; part < n_parts; ++part) sums[k][part] = sixteenfold[k][part] = hn::Zero(di);
-    HWY_UNROLL(8)
-    for (std::size_t step = 0; step < 8; ++step) {
-      Sums even[n_parts];
-      Sums odd[n_parts];
+    const auto add = [&](std::size_t step, bool odd, Sums(&to)[n][n_parts]) HWY_ATTR {
+      Sums w[n_parts];
       for (std::size_t part = 0; part < n_parts; ++part) {
         const auto all = codes(block, lane + part * hn::Lanes(di), step / 2);
         const auto v = hn::BitCast(di, step % 2 == 0 ? all : hn::ShiftRight<8>(all));
-        even[part] = hn::And(v, even_nibbles);
-        odd[part] = hn::And(v, odd_nibbles);
+        w[part] = hn::And(v, odd ? odd_nibbles : even_nibbles);
       }
       for (std::size_t k = 0; k < n; ++k) {
-        const auto x0 = hn::Set(di, pairs[k * ld + 2 * step]);
-        const auto x1 = hn::Set(di, pairs[k * ld + 2 * step + 1]);
-        for (std::size_t part = 0; part < n_parts; ++part) {
-          sums[k][part] = add_pairs(sums[k][part], even[part], x0);
-          sixteenfold[k][part] = add_pairs(sixteenfold[k][part], odd[part], x1);
-        }
+        const auto x = hn::Set(di, pairs(k, 2 * step + (odd ? 1 : 0)));
+        for (std::size_t part = 0; part < n_parts; ++part) to[k][part] = add_pairs(to[k][part], w[part], x);
       }
-    }
-    for (std::size_t k = 0; k < n; ++k) {
-      for (std::size_t part = 0; part < n_parts; ++part)
-        sums[k][part] = hn::Add(sums[k][part], hn::ShiftRight<4>(sixteenfold[k][part]));
+    };
+    for (auto& of_row : sums)
+      for (Sums& sum : of_row) sum = hn::Zero(di);
+    // Odd nibbles stay where they are: their products are sixteenfold. Many rows add them up first. Of few
+    // rows they have sums apart, as more chains hide more latency.
+    if constexpr (n * n_parts >= 8) {
+      HWY_UNROLL(8)
+      for (std::size_t step = 0; step < 8; ++step) add(step, true, sums);
+      for (auto& of_row : sums)
+        for (Sums& sum : of_row) sum = hn::ShiftRight<4>(sum);
+      HWY_UNROLL(8)
+      for (std::size_t step = 0; step < 8; ++step) add(step, false, sums);
+    } else {
+      Sums sixteenfold[n][n_parts];
+      for (auto& of_row : sixteenfold)
+        for (Sums& sum : of_row) sum = hn::Zero(di);
+      HWY_UNROLL(8)
+      for (std::size_t step = 0; step < 8; ++step) {
+        add(step, false, sums);
+        add(step, true, sixteenfold);
+      }
+      for (std::size_t k = 0; k < n; ++k) {
+        for (std::size_t part = 0; part < n_parts; ++part)
+          sums[k][part] = hn::Add(sums[k][part], hn::ShiftRight<4>(sixteenfold[k][part]));
+      }
     }
   }
 };
@@ -153,8 +129,8 @@ struct Q8Block {
     }
   }
   template <std::size_t n, std::size_t n_parts>
-  static HWY_INLINE void multiply(const std::byte* block, std::size_t lane, const std::int32_t* pairs,
-                                  std::size_t ld, Sums (&sums)[n][n_parts]) {
+  static HWY_INLINE void multiply(const std::byte* block, std::size_t lane,
+                                  const BlockInputs<std::int32_t, n>& pairs, Sums (&sums)[n][n_parts]) {
     const Ints di;
     for (auto& of_row : sums)
       for (Sums& sum : of_row) sum = hn::Zero(di);
@@ -164,7 +140,7 @@ struct Q8Block {
       for (std::size_t part = 0; part < n_parts; ++part)
         w[part] = codes(block, lane + part * hn::Lanes(di), pair);
       for (std::size_t k = 0; k < n; ++k) {
-        const auto x = hn::Set(di, pairs[k * ld + pair]);
+        const auto x = hn::Set(di, pairs(k, pair));
         for (std::size_t part = 0; part < n_parts; ++part)
           sums[k][part] = add_pairs(sums[k][part], w[part], x);
       }
