@@ -6,23 +6,16 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <random>
 #include <vector>
 
-#include "nn/ops.h"
 #include "nn_targets.h"
+#include "random_vectors.h"
 
 namespace miser::kv {
 namespace {
 
-using Generator = std::mt19937_64;
-
-std::vector<float> gaussian(Generator& random, std::size_t n, float deviation) {
-  std::normal_distribution<float> normal(0, deviation);
-  std::vector<float> x(n);
-  for (float& value : x) value = normal(random);
-  return x;
-}
+using test::gaussian;
+using test::Generator;
 
 /// One (layer, KV head) with query rows.
 struct Head {
@@ -50,9 +43,7 @@ Tile draw_tile(const Side& side, std::size_t n_tokens, const std::vector<Width>&
   CountingResource memory{std::pmr::new_delete_resource()};
   Segment segment(&memory);
   auto rows = gaussian(random, n_tokens * side.rotation->head_dim(), 1);
-  std::vector<std::uint16_t> halves(rows.size());
-  nn::f32_to_f16(rows, halves);
-  nn::f16_to_f32(halves, rows);
+  test::round_to_half(rows);
   std::vector<Width> widths(n_tokens);
   for (Width& width : widths) width = choices[random() % choices.size()];
   widths[0] = choices[0];

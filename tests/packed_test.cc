@@ -12,26 +12,16 @@
 #include "kv/online_softmax.h"
 #include "nn/ops.h"
 #include "nn_targets.h"
+#include "random_vectors.h"
 
 namespace miser::kv {
 namespace {
 
 constexpr float kUnused = 1e30F;  // stands where nothing may be read
 
-using Generator = std::mt19937_64;
-
-std::vector<float> gaussian(Generator& random, std::size_t n, float deviation) {
-  std::normal_distribution<float> normal(0, deviation);
-  std::vector<float> x(n);
-  for (float& value : x) value = normal(random);
-  return x;
-}
-
-void round_to_half(std::vector<float>& x) {
-  std::vector<std::uint16_t> halves(x.size());
-  nn::f32_to_f16(x, halves);
-  nn::f16_to_f32(halves, x);
-}
+using test::gaussian;
+using test::Generator;
+using test::round_to_half;
 
 /// A segment, and its vectors one by one.
 struct Packed {
