@@ -53,14 +53,6 @@ Tile draw_tile(const Side& side, std::size_t n_tokens, const std::vector<Width>&
   return tile;
 }
 
-/// A row of queries as products see it: whole multiples of its largest magnitude / 32767.
-std::vector<float> rounded(const float* row, std::size_t n) {
-  std::vector<float> x(row, row + n);
-  const float largest = std::abs(*std::ranges::max_element(x, {}, [](float v) { return std::abs(v); }));
-  for (float& value : x) value = std::nearbyint(value * (32767 / largest)) * (largest / 32767);
-  return x;
-}
-
 struct Tiles {
   Tile keys;
   Tile values;
@@ -75,8 +67,8 @@ std::vector<double> expected_row(const Head& head, const std::vector<Tiles>& seg
     for (std::size_t t = 0; t < tiles.keys.n_tokens; ++t) {
       // Vectors of 16 bits are multiplied as they are.
       const float* const row = q.rotated + i * head.head_dim;
-      const auto x = tiles.keys.unit[t] == 0 ? std::vector<float>(row, row + head.head_dim)
-                                             : rounded(row, head.head_dim);
+      std::vector<float> x(row, row + head.head_dim);
+      if (tiles.keys.unit[t] != 0) test::round_to_levels(x);
       double score = q.centre_dot[i] - static_cast<double>(q.norm2[i]) * tiles.keys.correction[t];
       for (std::size_t d = 0; d < head.head_dim; ++d)
         score += static_cast<double>(x[d]) * tiles.keys.rows[t * head.head_dim + d];

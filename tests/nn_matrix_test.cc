@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "nn/matrix.h"
 #include "nn_targets.h"
+#include "random_vectors.h"
 
 namespace miser::nn {
 namespace {
@@ -95,11 +96,7 @@ bool is_rounded(const gguf::TensorFormat& format, std::size_t n) {
 /// What integer products make of x: each block of 32 rounded to 65,535 levels up to its largest magnitude.
 std::vector<float> rounded(std::vector<float> x) {
   for (std::size_t block = 0; block < x.size(); block += kQuantColumns) {
-    const std::span values = std::span(x).subspan(block, kQuantColumns);
-    const float largest =
-        std::abs(*std::ranges::max_element(values, {}, [](float v) { return std::abs(v); }));
-    if (largest == 0) continue;
-    for (float& value : values) value = std::nearbyint(value * (32767 / largest)) * (largest / 32767);
+    test::round_to_levels(std::span(x).subspan(block, kQuantColumns));
   }
   return x;
 }

@@ -152,12 +152,14 @@ void Attention::attend_segments(std::size_t g, std::size_t first, std::size_t la
   const PackedHead& packed = layer().heads[g];
   const QueryRows rows = queries(g, run);
   const bool use_levels = LevelProducts::suit(head_dim_);
-  if (use_levels) worker.levels.set_queries(rows, head_dim_);
+  bool has_queries = false;  // are rounded where a segment needs them
   for (std::size_t s = first; s < last; ++s) {
     if (packed.k[s].size() == 0) continue;
     packed.k[s].unpack(cache_.key_side(chunk_.layer, g), worker.keys);
     packed.v[s].unpack(cache_.value_side(chunk_.layer, g), worker.values);
     if (use_levels && worker.keys.rotated && worker.values.rotated) {
+      if (!has_queries) worker.levels.set_queries(rows, head_dim_);
+      has_queries = true;
       worker.levels.set_segment(worker.keys, worker.values);
       worker.levels.attend(state, first_query_row(run));
       continue;

@@ -111,10 +111,8 @@ class Attention {
   // Of the block that leaves.
   BlockWidths widths_;
   std::vector<float> block_received_, block_received_sq_, block_received_max_;
-  std::vector<float> block_k_norm2_;
-  std::vector<float> block_v_norm2_;
-  std::vector<float> block_k_;
-  std::vector<float> block_v_;
+  std::vector<float> block_k_norm2_, block_v_norm2_;
+  std::vector<float> block_k_, block_v_;
 };
 
 }  // namespace miser::kv

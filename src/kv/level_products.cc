@@ -2,8 +2,7 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
-#include <limits>
+#include <cstdint>
 
 #include "base/divide_up.h"
 #include "nn/gemm.h"

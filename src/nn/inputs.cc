@@ -62,10 +62,10 @@ HWY_INLINE void round_panel(Inputs& in, std::size_t first) {
   }
 }
 
-void round_panel_at(Inputs& in, Panel panel) {
-  if (panel.rows == 4) round_panel<4>(in, panel.first);
-  if (panel.rows == 2) round_panel<2>(in, panel.first);
-  if (panel.rows == 1) round_panel<1>(in, panel.first);
+void round_panel_of(Inputs& in, std::size_t first, std::size_t rows) {
+  if (rows == 4) round_panel<4>(in, first);
+  if (rows == 2) round_panel<2>(in, first);
+  if (rows == 1) round_panel<1>(in, first);
 }
 
 }  // namespace miser::nn::HWY_NAMESPACE
@@ -74,7 +74,7 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace miser::nn {
 
-HWY_EXPORT(round_panel_at);
+HWY_EXPORT(round_panel_of);
 
 namespace {
 
@@ -91,12 +91,13 @@ void round_inputs(Inputs& in, ThreadPool& pool) {
   pool.parallel_for(divide_up(n_whole, kPanelsPerItem), [&](std::size_t item, int) {
     const std::size_t end = std::min((item + 1) * kPanelsPerItem, n_whole);
     for (std::size_t panel = item * kPanelsPerItem; panel < end; ++panel)
-      HWY_DYNAMIC_DISPATCH(round_panel_at)(in, {panel * kPanelRows, kPanelRows});
+      HWY_DYNAMIC_DISPATCH(round_panel_of)(in, panel * kPanelRows, kPanelRows);
   });
-  for (std::size_t row = n_whole * kPanelRows; row < in.n;) {
-    const Panel panel = panel_of(row, in.n);
-    HWY_DYNAMIC_DISPATCH(round_panel_at)(in, panel);
-    row += panel.rows;
+  std::size_t row = n_whole * kPanelRows;
+  for (std::size_t rows = kPanelRows / 2; rows > 0; rows /= 2) {
+    if (row + rows > in.n) continue;
+    HWY_DYNAMIC_DISPATCH(round_panel_of)(in, row, rows);
+    row += rows;
   }
 }
 

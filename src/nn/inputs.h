@@ -30,19 +30,6 @@ inline Rounding rounding_to(float largest) {
 /// order. What is left of n rows makes a panel of 2, of 1 or both.
 inline constexpr std::size_t kPanelRows = 4;
 
-/// The panel of a row.
-struct Panel {
-  std::size_t first;  ///< its first row
-  std::size_t rows;   ///< 4, 2 or 1
-};
-constexpr Panel panel_of(std::size_t row, std::size_t n) {
-  for (std::size_t rows = kPanelRows, first = 0;; rows /= 2) {
-    const std::size_t end = first + (n - first) / rows * rows;
-    if (row < end) return {row - (row - first) % rows, rows};
-    first = end;
-  }
-}
-
 /// Rows of x that products share. Row kernels of integer formats read what round_inputs() made of x, once for
 /// all products: each block of 32 columns as scale * level, level a whole number of 16 bits. A panel of r
 /// rows from row f on begins with element f n_blocks of what is per block, f n_blocks * 16 of the pairs.

@@ -118,7 +118,7 @@ bool reads_levels(const Product& product) {
 }
 
 bool unpacks(std::span<const Product> products, std::size_t n) {
-  return n >= kManyRows && !(rounds_inputs(n) && std::ranges::all_of(products, reads_levels));
+  return n >= kManyRows && !(takes_many_rows() && std::ranges::all_of(products, reads_levels));
 }
 
 /// Cuts the rows of all products into units of `unit_rows` and runs f(product, first unit, n) for each run of

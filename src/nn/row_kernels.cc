@@ -149,7 +149,7 @@ void multiply_block_tile(const std::byte* tile, const Inputs& in, std::size_t fi
     for (; first + n_inputs() <= end; first += n_inputs())
       multiply_inputs<Block, n_inputs()>(tile, in, first, rows, y, ldy);
   };
-  if constexpr (kPassRows > kPanelRows) pass(std::integral_constant<std::size_t, kPassRows>());
+  pass(std::integral_constant<std::size_t, kPassRows>());
   pass(std::integral_constant<std::size_t, kPanelRows>());
   pass(std::integral_constant<std::size_t, 2>());
   pass(std::integral_constant<std::size_t, 1>());
