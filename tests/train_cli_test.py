@@ -71,6 +71,32 @@ class Plans(TrainCase):
             self.assertLess(learned, 1, "it costs less than fixed widths of the same bytes")
         self.assertEqual((result["contexts"], result["context"], result["samples"]), (N_CONTEXTS, 256, 2))
 
+    def test_plan_keeps_the_results_of_its_evaluations_and_inspect_shows_them(self):
+        self.write("test.txt", made_text(1000, seed=9))
+        score = json.loads(self.output(*self.train("--test", "test.txt", "--test-contexts", 1, "--json")))["score"]
+        del score["by_context"]
+        measured = json.loads(self.output(
+            "eval", "frontier", "-m", self.model, "--plan", "plan.gguf", "--data", "test.txt", "--context", 256,
+            "--limit", 1, "--replays", 0, "--bits", 2.75, "--arms", "static", "--record", "with.gguf", "--json"))
+        results = json.loads(self.output("inspect", "with.gguf", "--json"))["results"]
+        self.assertEqual(results["held_out"], score)
+        (text,) = results["frontier"]["texts"]
+        rows = {row["arm"]: row["kl_mean"] for row in measured["tables"][0]["rows"]}
+        self.assertEqual({row["arm"]: row["kl"] for row in text["rows"]}, rows)
+        self.assertIn("learned@2.75", rows)
+        shown = self.output("inspect", "with.gguf")
+        self.assertIn("expected cost on held-out text", shown)
+        self.assertIn("Measured on test.txt, 1 contexts of 256 tokens from position 64", shown)
+
+        plan = (self.folder / "with.gguf").read_bytes()
+        for ours, foreign, start in ((b'{"held_out"', b'["held_out"', '["held'), (b'"kl":', b'"kx":', '{"held')):
+            self.write("foreign.gguf", plan.replace(ours, foreign, 1))
+            self.assertIn("Results\n  " + start, self.output("inspect", "foreign.gguf"))
+
+    def test_file_to_record_in_is_tried_first(self):
+        self.assert_refused(1, ["none/plan.gguf", "cannot create"], "eval", "frontier", "-m", self.model,
+                            "--data", "text.txt", "--record", "none/plan.gguf")
+
 
 class Stopped(TrainCase):
     def n_traces(self, folder="plan.gguf.traces"):

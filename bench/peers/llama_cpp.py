@@ -1,14 +1,17 @@
 #!/usr/bin/env python3
 """Times llama.cpp and `miser bench` on one file, in turns, and prints ratios with their spread.
 
-usage: llama_cpp.py -m FILE [-d 0,2048] [-p 512] [-n 32] [-r 5] [-t 2] [--kv POLICY ...] [--miser build/release/miser]
+usage: llama_cpp.py -m FILE [-d 0,2048] [-p 512] [-n 32] [-r 5] [-t 2] [--kv POLICY ...] [--cache-type TYPE ...]
+                    [--miser build/release/miser]
 
-f16, q8 and q4 stand beside llama.cpp's types of these widths, each POLICY beside all of them.
+llama.cpp's f16, q8_0 and q4_0 (or each TYPE) stand beside Miser's f16, q8 and q4, and each POLICY beside all of them.
 
 llama.cpp comes as the PyPI package xllamacpp, a prebuilt wheel, into build/peers/venv. Its server runs inside this
 process with one slot and flash attention, and its own timings are read. A prompt that begins with the tokens of the
-last one is not computed again, so the cache is filled to a depth once and each test starts there. Its threads spin at
-barriers: beside other work it falls to a hundredth of its speed, so the comparison needs an idle machine.
+last one is not computed again, so each test starts at the depth. To get there only 512 tokens are computed: the saved
+slot is repeated up to the depth (slot_file.py) and restored, as filling a deep cache takes llama.cpp up to an hour.
+What cached vectors hold does not change how long they take. Its threads spin at barriers: beside other work it falls to
+a hundredth of its speed, so the comparison needs an idle machine.
 """
 import argparse
 import json
@@ -18,11 +21,16 @@ import random
 import statistics
 import subprocess
 import sys
+import tempfile
+import urllib.request
+
+import slot_file
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 VENV = ROOT / "build" / "peers" / "venv"
 PACKAGE = "xllamacpp"
 TYPES = {"f16": "f16", "q8_0": "q8", "q4_0": "q4"}  # llama.cpp's cache type: Miser's policy
+COMPUTED = 512  # tokens of a deep cache that llama.cpp computes itself
 FIRST_TOKEN, LAST_TOKEN = 300, 40_000  # ordinary tokens in all vocabularies that are benched
 
 
@@ -48,8 +56,11 @@ def parse_arguments():
     parser.add_argument("-r", "--repetitions", type=int, default=5)
     parser.add_argument("-t", "--threads", type=int, default=2)
     parser.add_argument("--kv", action="append", default=[], metavar="POLICY", help="a policy of Miser's to time as well")
+    parser.add_argument("--cache-type", action="append", choices=TYPES, help="only these types of llama.cpp's")
     parser.add_argument("--miser", default=ROOT / "build" / "release" / "miser")
-    return parser.parse_args()
+    args = parser.parse_args()
+    args.types = {cache_type: TYPES[cache_type] for cache_type in args.cache_type or TYPES}
+    return args
 
 
 class LlamaCpp:
@@ -68,12 +79,30 @@ class LlamaCpp:
         params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_ENABLED
         params.cache_type_k = params.cache_type_v = getattr(xllamacpp.ggml_type, "GGML_TYPE_" + cache_type.upper())
         params.cache_ram_mib = 0
+        self.slots = tempfile.TemporaryDirectory()
+        params.slot_save_path = self.slots.name + os.sep
         self.server = xllamacpp.Server(params)
         self.args = args
         self.random = random.Random(depth)
         self.depth = depth
-        self.tokens = self.draw(max(depth, 1))  # it needs a prompt: depth 0 decodes after one token
-        self.complete(self.tokens, 2)
+        self.fill()
+
+    def fill(self):
+        self.tokens = self.draw(min(max(self.depth, 1), COMPUTED))  # it needs a prompt: depth 0 decodes after one token
+        self.complete(self.tokens, 1)  # a token that is drawn last is not in the cache
+        if self.depth <= COMPUTED:
+            return
+        self.slot("save")
+        file = pathlib.Path(self.slots.name) / "slot"
+        self.tokens = slot_file.repeat(file, self.depth)
+        self.slot("restore")
+        file.unlink()
+
+    def slot(self, action):
+        request = urllib.request.Request(f"{self.server.listening_address}/slots/0?action={action}",
+                                         json.dumps({"filename": "slot"}).encode(), {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request) as reply:
+            reply.read()
 
     def draw(self, n):
         return [self.random.randint(FIRST_TOKEN, LAST_TOKEN) for _ in range(n)]
@@ -103,7 +132,7 @@ def time_miser(args, depth):
     """{policy: (prefill, decode)} of one repetition."""
     command = [args.miser, "bench", "-m", args.model, "-d", depth, "-p", args.n_prompt, "-n", args.n_gen, "-r", 1,
                "-t", args.threads, "--json"]
-    policies = [*TYPES.values(), *args.kv]
+    policies = [*args.types.values(), *args.kv]
     for policy in policies:
         command += ["--kv", policy]
     run = subprocess.run([str(word) for word in command], check=True, stdout=subprocess.PIPE)
@@ -116,7 +145,7 @@ def time_miser(args, depth):
 def time_llama_cpp(args, depth):
     """{cache type: (prefill, decode)} of one repetition."""
     speeds = {}
-    for cache_type in TYPES:
+    for cache_type in args.types:
         peer = LlamaCpp(args, cache_type, depth)
         speeds[cache_type] = (peer.prefill(), peer.decode())
         del peer
@@ -134,7 +163,7 @@ def compare(args, depth):
         print(f"depth {depth}: repetition {repetition + 1} of {args.repetitions}", file=sys.stderr)
         ours.append(time_miser(args, depth))
         theirs.append(time_llama_cpp(args, depth))
-    pairs = [*TYPES.items(), *((cache_type, policy) for policy in args.kv for cache_type in TYPES)]
+    pairs = [*args.types.items(), *((cache_type, policy) for policy in args.kv for cache_type in args.types)]
     for cache_type, policy in pairs:
         for i, test in enumerate((f"pp{args.n_prompt}", f"tg{args.n_gen}")):
             a = [run[policy][i] for run in ours]

@@ -13,12 +13,14 @@
 #include "cli/eval_frontier_options.h"
 #include "cli/eval_options.h"
 #include "cli/eval_report.h"
+#include "cli/plan_results.h"
 #include "cli/run_interrupt.h"
 #include "cli/run_output.h"
 #include "eval/frontier_result.h"
 #include "eval/kl_contexts.h"
 #include "eval/progress.h"
 #include "learn/position_rule.h"
+#include "policy/plan_file.h"
 #include "report/read.h"
 
 namespace miser::cli {
@@ -122,11 +124,17 @@ void write_page(OutputFile& file, const nlohmann::json& result, const FrontierFl
   report::write_report(file, data);
 }
 
+void record(policy::Plan plan, const nlohmann::json& result, const std::string& path) {
+  plan.results = with_result(plan.results, "frontier", frontier_summary(result));
+  policy::write_plan(plan, path);
+}
+
 void evaluate(FrontierFlags o, const CLI::App& command) {
   require_standard_output();
   resolve_frontier(o);
   std::optional<OutputFile> page;
   if (!o.report.empty()) page.emplace(o.report);
+  if (!o.record.empty()) require_writable(o.record);
   EvalEngine engine(o);
   const auto plan = o.session.plans->get("");
   check_plan(o, *plan);
@@ -146,6 +154,7 @@ void evaluate(FrontierFlags o, const CLI::App& command) {
     const nlohmann::json result = eval::frontier_result(state);
     write_output(o.json ? result.dump() + "\n" : eval::frontier_table(result));
     if (page) write_page(*page, result, o, command);
+    if (!o.record.empty() && !interrupted) record(*plan, result, o.record);
   }
   if (interrupted) Interrupt::exit_by_signal();
 }

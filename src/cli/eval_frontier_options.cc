@@ -52,6 +52,8 @@ void add_output_options(CLI::App& command, FrontierFlags& o) {
   command.add_flag("--json", o.json, "Print one JSON object");
   command.add_option("--report", o.report, "Write a page of figures, one HTML file that loads nothing")
       ->type_name("FILE");
+  command.add_option("--record", o.record, "Write the plan with these figures in it, for miser inspect")
+      ->type_name("FILE");
 }
 
 }  // namespace

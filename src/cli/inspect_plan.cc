@@ -7,6 +7,7 @@
 #include <span>
 #include <vector>
 
+#include "cli/plan_results.h"
 #include "gguf/printable.h"
 
 namespace miser::cli {
@@ -96,9 +97,8 @@ std::string layers_text(const Plan& plan) {
 }  // namespace
 
 std::string plan_text(const Plan& plan, const std::string& path) {
-  std::string out = head_text(plan, path) + controllers_text(plan);
-  if (!plan.results.empty()) out += fmt::format("  results     {}\n", gguf::printable(plan.results, 400));
-  return out + widths_text(plan) + prices_text(plan) + layers_text(plan);
+  return head_text(plan, path) + controllers_text(plan) + results_text(plan.results) + widths_text(plan) +
+         prices_text(plan) + layers_text(plan);
 }
 
 json plan_json(const Plan& plan, const std::string& path) {

@@ -9,8 +9,13 @@
 #include <cstring>
 
 #include "base/error.h"
+#include "base/output_file.h"
 
 namespace miser::cli {
+
+void require_writable(const std::string& path) {
+  const OutputFile probe(path);
+}
 
 void require_standard_output() {
   if (fcntl(STDOUT_FILENO, F_GETFD) == -1) fail("standard output is closed");

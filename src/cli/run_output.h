@@ -9,6 +9,9 @@ namespace miser::cli {
 /// opened.
 void require_standard_output();
 
+/// Throws Error now where this file could not be written at the end of long work.
+void require_writable(const std::string& path);
+
 /// Writes to standard output at once. Throws Error when it is gone or full.
 void write_output(std::string_view text);
 

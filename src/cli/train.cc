@@ -10,9 +10,9 @@
 #include <utility>
 
 #include "base/error.h"
-#include "base/output_file.h"
 #include "cli/commands.h"
 #include "cli/eval_options.h"
+#include "cli/plan_results.h"
 #include "cli/run_interrupt.h"
 #include "cli/run_output.h"
 #include "cli/shared_options.h"
@@ -34,11 +34,6 @@ std::vector<double> scored_bits(const policy::Plan& plan) {
   const auto least = static_cast<double>(plan.stored_bits[static_cast<std::size_t>(plan.ladder.front())]);
   std::erase_if(budgets, [&](double bits) { return bits < least; });
   return budgets;
-}
-
-/// Throws Error now where the plan could not be written at the end of the long work.
-void require_writable(const std::string& path) {
-  const OutputFile probe(path);
 }
 
 void check_options(const TrainOptions& o, const ModelConfig& model) {
@@ -110,14 +105,6 @@ policy::Plan fit(const TrainOptions& o, nn::ThreadPool& pool, const Set& set) {
   });
 }
 
-nlohmann::ordered_json score_json(const learn::PlanScore& score) {
-  nlohmann::ordered_json out = {{"bits", score.budgets}, {"fixed_cost", score.fixed_cost}};
-  for (const auto& arm : score.arms) out[arm.name] = arm.relative_cost;
-  if (score.paper) out["paper"] = {{"bits", score.paper->bits}, {"cost", score.paper->relative_cost}};
-  if (!score.correlation.empty()) out["correlation_within_heads"] = score.correlation;
-  return out;
-}
-
 /// Each held-out context by itself: what an interval needs.
 nlohmann::ordered_json score_contexts(const policy::Plan& plan, const learn::TraceSource& traces,
                                       nn::ThreadPool& pool) {
@@ -127,24 +114,6 @@ nlohmann::ordered_json score_contexts(const policy::Plan& plan, const learn::Tra
     out.push_back(score_json(learn::score_plan(plan, one, scored_bits(plan), pool)));
   }
   return out;
-}
-
-std::string score_table(const learn::PlanScore& score) {
-  std::string table =
-      "\nexpected cost on held-out text, relative to fixed pairs of widths at the same bytes\n";
-  table += fmt::format("{:>10}", "bits");
-  for (const double bits : score.budgets) table += fmt::format("{:>9.2f}", bits);
-  for (const auto& arm : score.arms) {
-    table += fmt::format("\n{:>10}", arm.name);
-    for (const double cost : arm.relative_cost) table += fmt::format("{:>9.4f}", cost);
-  }
-  if (score.paper)
-    table += fmt::format("\n{:>10}{:>9.4f} at {:.2f} bits", "paper", score.paper->relative_cost,
-                         score.paper->bits);
-  if (!score.correlation.empty())
-    table += fmt::format("\ncorrelation of ln s within heads: K {:.3f}, V {:.3f}", score.correlation[0],
-                         score.correlation[1]);
-  return table + "\n";
 }
 
 void train(TrainOptions o) {
@@ -175,7 +144,6 @@ void train(TrainOptions o) {
   policy::Plan plan = fit(o, pool, training);
   plan.model = identity;
   plan.text_hash = hash_of(training.contexts.tokens);
-  policy::write_plan(plan, o.output);
   nlohmann::ordered_json result = {{"plan", o.output},
                                    {"controller", o.controller_flag},
                                    {"contexts", training.contexts.size()},
@@ -186,11 +154,13 @@ void train(TrainOptions o) {
                                   o.controller_flag, training.contexts.size(), o.context);
   if (test) {
     const learn::TraceSource traces = test->folder.traces();
-    const auto score = learn::score_plan(plan, traces, scored_bits(plan), pool);
-    result["score"] = score_json(score);
-    result["score"]["by_context"] = score_contexts(plan, traces, pool);
+    const auto score = score_json(learn::score_plan(plan, traces, scored_bits(plan), pool));
+    plan.results = with_result(plan.results, "held_out", score);
     table += score_table(score);
+    result["score"] = score;
+    result["score"]["by_context"] = score_contexts(plan, traces, pool);
   }
+  policy::write_plan(plan, o.output);
   if (!o.keep_work) std::filesystem::remove_all(o.work);
   write_output(o.json ? result.dump() + "\n" : table);
 }
