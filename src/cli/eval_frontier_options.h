@@ -20,7 +20,7 @@ struct FrontierFlags : EvalOptions {
   std::size_t samples = 8;
   std::size_t replays = 0;  ///< contexts of each text
   std::string report;
-  std::string record;  ///< where the plan goes with these figures in it
+  std::string record;                ///< where the plan goes with these figures in it
   std::vector<eval::ArmKind> kinds;  ///< after resolve_frontier()
   std::vector<std::string> arms_flag;
 };
