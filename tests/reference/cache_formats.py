@@ -16,7 +16,7 @@ import cache_reference as cache
 import gguf
 import numpy as np
 from dumped_logits import REPOSITORY, Dumper, add_arguments, kl_divergence
-from llama_reference import Model, exact_attention, forward, softmax
+from llama_reference import Model, exact_attention, forward
 
 LENGTH = 1024
 FIRST_SCORED = 256
@@ -106,6 +106,7 @@ class FormatAttention:
             return exact
         read_k, correction = self.read(k, "k", layer, self.centres)
         read_v, _ = self.read(v, "v", layer, self.centres)
+        read_k, read_v, correction = (x.astype(np.float32) for x in (read_k, read_v, correction))
         packed = cache.packed_mask(len(k), RULE)
         stored = packed[-1]
         self.errors.add("k", read_k[stored], k[stored])
@@ -113,19 +114,10 @@ class FormatAttention:
         out = np.empty_like(q)
         for h in range(q.shape[1]):
             g = h // (q.shape[1] // k.shape[1])
-            out[:, h] = self._head(q[:, h], k[:, g], v[:, g], read_k[:, g], read_v[:, g], correction[:, g], packed)
+            read = read_k[:, g], read_v[:, g]
+            _, out[:, h] = cache.attend(q[:, h], (k[:, g], v[:, g]), read, correction[:, g], packed)
         self.errors.add("output", out[FIRST_SCORED:], exact[FIRST_SCORED:])
         return out
-
-    @staticmethod
-    def _head(q, k, v, read_k, read_v, correction, packed):
-        """One query head: q, k, v [n, D], correction [n] per |q|^2 / D; packed [n, n] tells which of both it reads."""
-        head_dim = q.shape[-1]
-        norm2 = (q**2).sum(-1, keepdims=True) / head_dim
-        read_k, read_v, correction = (x.astype(np.float32) for x in (read_k, read_v, correction))
-        scores = np.where(packed, q @ read_k.T * head_dim**-0.5 - norm2 * correction, q @ k.T * head_dim**-0.5)
-        a = softmax(np.where(np.tri(len(q), dtype=bool), scores, -np.inf))
-        return np.where(packed, a, 0) @ read_v + np.where(packed, 0, a) @ v
 
 
 def plan_centres(path):

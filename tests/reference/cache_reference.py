@@ -66,6 +66,19 @@ def read_back(x, bits, centre, unbiased):
     return out, correction
 
 
+def attend(q, exact, read, correction, packed):
+    """Probabilities [n, n] and outputs [n, D] of one query head q [n, D] over (K, V) [n, D] each, exact and as read.
+
+    `correction` [n] comes off the scores of packed keys per |q|^2 / D; packed [n, n] says which of both a query reads.
+    """
+    n, head_dim = q.shape
+    norm2 = (q**2).sum(-1, keepdims=True) / head_dim
+    scale = head_dim**0.5  # a Python number, so that float32 stays float32
+    scores = np.where(packed, q @ read[0].T / scale - norm2 * correction, q @ exact[0].T / scale)
+    a = softmax(np.where(np.tri(n, dtype=bool), scores, -np.inf))
+    return a, np.where(packed, a, 0) @ read[1] + np.where(packed, 0, a) @ exact[1]
+
+
 class CachedAttention:
     """Attention over the cache, layer after layer, for llama_reference.forward."""
 
@@ -76,7 +89,7 @@ class CachedAttention:
 
     def __call__(self, layer, q, k, v):
         s = self.settings
-        n, n_kv_heads, head_dim = k.shape
+        n, n_kv_heads = k.shape[:2]
         k, v = (x.astype(np.float16).astype(np.float64) for x in (k, v))
         centre_k, centre_v = (0.0 if c is None else c[layer] for c in (s.centre_k, s.centre_v))
         bits_k, bits_v = s.widths(layer, n, n_kv_heads)
@@ -86,11 +99,8 @@ class CachedAttention:
         out, rows = np.empty_like(q), []
         for h in range(q.shape[1]):
             g = h // (q.shape[1] // n_kv_heads)
-            norm2 = (q[:, h] ** 2).sum(-1, keepdims=True) / head_dim
-            read = q[:, h] @ packed_k[:, g].T / np.sqrt(head_dim) - norm2 * correction[:, g]
-            scores = np.where(packed, read, q[:, h] @ k[:, g].T / np.sqrt(head_dim))
-            a = softmax(np.where(np.tri(n, dtype=bool), scores, -np.inf))
-            out[:, h] = np.where(packed, a, 0) @ packed_v[:, g] + np.where(packed, 0, a) @ v[:, g]
+            read = packed_k[:, g], packed_v[:, g]
+            a, out[:, h] = attend(q[:, h], (k[:, g], v[:, g]), read, correction[:, g], packed)
             rows.append(a)
         self._note(np.stack(rows), k - centre_k, v - centre_v)
         self.widths.append((bits_k, bits_v))

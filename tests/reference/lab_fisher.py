@@ -33,10 +33,9 @@ def read_trace(path):
     return size, ids, fisher.reshape(2, size["layers"], size["n"], size["kv_heads"])
 
 
-def prototype_fisher(lab, model, ids, samples, seed):
+def prototype_fisher(lab, model, passes, ids, samples, seed):
     """E |g|^2 [2, layers, length, kv_heads], undone from the sensitivity that the prototype makes of it."""
-    forward, gradient = lab.make(model)
-    traced = lab.trace(model, forward, gradient, ids, samples, seed)
+    traced = lab.trace(model, *passes, ids, samples, seed)
     future = np.maximum(1, len(ids) - lab.WINDOW - np.arange(len(ids)))[:, None]
     energy = np.stack([traced["st"]["k2"], traced["st"]["v2"]])
     return traced["sens"] * 2 * future * model.head_dim / energy
@@ -56,8 +55,10 @@ def main():
     if (size["window"], size["block"]) != (kvlab.WINDOW - 1, 1):
         sys.exit(f"{options.trace}: of window {size['window']} and block {size['block']}, expected 31 and 1")
     model = kvlab.Model(options.model)
+    passes = kvlab.make(model)  # compiled once for all seeds
     tokens = slice(size["first"], size["first"] + size["n"])
-    theirs = [prototype_fisher(kvlab, model, ids, size["samples"], seed)[:, :, tokens] for seed in options.seeds]
+    traced = [prototype_fisher(kvlab, model, passes, ids, size["samples"], seed) for seed in options.seeds]
+    theirs = [fisher[:, :, tokens] for fisher in traced]
     for side, name in enumerate("KV"):
         pairs = {"prototype and itself": theirs, "miser and prototype": (ours, theirs[0])}
         for label, (a, b) in pairs.items():
